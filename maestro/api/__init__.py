@@ -1,0 +1,1 @@
+"""The control plane's HTTP door. Thin: authenticates, parses, calls, answers."""

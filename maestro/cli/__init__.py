@@ -1,0 +1,1 @@
+"""The `maestro` command: one sub-command a domain. Thin: parses, calls, prints."""

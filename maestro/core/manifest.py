@@ -1,0 +1,39 @@
+"""The version manifest: every file of a version with its digest. Its own digest is the version's identity."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from maestro.core.model import Digest, Model, Name
+
+
+class FileEntry(Model):
+    """One file: POSIX path below the version's folder, size in bytes, digest of its bytes."""
+
+    path: str = Field(min_length=1, max_length=1024)
+    size: int = Field(ge=0)
+    digest: Digest
+
+
+class VersionManifest(Model):
+    """What a version is made of. `content_digest()` of this document is the digest that graphs and statements pin."""
+
+    schema_: Literal["maestro.manifest/1"] = Field(default="maestro.manifest/1", alias="schema")
+    model: Name
+    version: str
+    run_id: str
+    files: tuple[FileEntry, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _paths_are_plain(self) -> Self:
+        seen: set[str] = set()
+        for entry in self.files:
+            parts = entry.path.split("/")
+            if entry.path.startswith("/") or "\\" in entry.path or "\0" in entry.path or {"", ".", ".."} & set(parts):
+                raise ValueError(f"path {entry.path!r} is not a plain relative path")
+            if entry.path in seen:
+                raise ValueError(f"path {entry.path!r} stands twice")
+            seen.add(entry.path)
+        return self

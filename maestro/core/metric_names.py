@@ -1,0 +1,51 @@
+"""The metrics that every part exports, by name, kind, labels and meaning. No tenant, user or run label on the hot path."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0)
+"""Upper bounds in seconds of `maestro_inference_latency_seconds`."""
+
+
+@dataclass(frozen=True)
+class MetricSpec:
+    """One metric family."""
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+
+_ARM = ("model", "version", "arm")
+
+METRICS: dict[str, MetricSpec] = {
+    spec.name: spec
+    for spec in (
+        MetricSpec("maestro_inference_requests_total", "counter", "First attempts of an arm by outcome: ok, error, timeout, contract.", (*_ARM, "outcome")),
+        MetricSpec("maestro_inference_latency_seconds", "histogram", "Latency of an arm's first attempt.", _ARM, LATENCY_BUCKETS),
+        MetricSpec("maestro_inference_batch_size", "histogram", "Rows in a request.", ("model",), (1, 2, 4, 8, 16, 32, 64, 128, 256, 1024)),
+        MetricSpec("maestro_inference_queue_depth", "gauge", "Requests waiting."),
+        MetricSpec("maestro_inference_inflight", "gauge", "Requests being answered."),
+        MetricSpec("maestro_inference_out_of_range_total", "counter", "Values outside the contract's range, accepted and counted.", ("model", "feature")),
+        MetricSpec("maestro_responses_total", "counter", "Responses to callers by HTTP status.", ("status",)),
+        MetricSpec("maestro_response_latency_seconds", "histogram", "Latency of responses to callers.", (), LATENCY_BUCKETS),
+        MetricSpec("maestro_cache_hits_total", "counter", "Cache hits.", ("cache",)),
+        MetricSpec("maestro_cache_misses_total", "counter", "Cache misses.", ("cache",)),
+        MetricSpec("maestro_breaker_state", "gauge", "Circuit breaker: 0 closed, 1 half open, 2 open.", ("model",)),
+        MetricSpec("maestro_model_swaps_total", "counter", "Graph swaps by result: ok, refused.", ("result",)),
+        MetricSpec("maestro_serving_unsigned", "gauge", "1 when unsigned versions are allowed."),
+        MetricSpec("maestro_labels_total", "counter", "Labels that arrived, by whether the answer was right.", ("model", "version", "correct")),
+        MetricSpec("maestro_exposures_dropped_total", "counter", "Exposures dropped because the queue was full."),
+        MetricSpec("maestro_jobs", "gauge", "Training jobs.", ("state", "priority", "backend")),
+        MetricSpec("maestro_job_duration_seconds", "histogram", "Duration of ended jobs.", ("model_type", "state"), (1, 5, 10, 30, 60, 300, 900, 1800, 3600, 14400)),
+        MetricSpec("maestro_hpo_trials_total", "counter", "Trials by state.", ("state",)),
+        MetricSpec("maestro_drift_share", "gauge", "Share of columns that drifted.", ("dataset",)),
+        MetricSpec("maestro_drift_effect", "gauge", "Effect of a column: KS distance or total variation.", ("dataset", "column")),
+        MetricSpec("maestro_rollout_weight", "gauge", "Weight of the challenger, 0 to 1.", ("model",)),
+        MetricSpec("maestro_cost_usd_total", "counter", "Cost by kind: training, tuning, serving, idle.", ("kind",)),
+    )
+}  # fmt: skip

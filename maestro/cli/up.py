@@ -1,0 +1,47 @@
+"""`maestro up`: the services in the background, with a first model in production."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from maestro.cli.console import JsonFlag, emit, out, progress, table
+from maestro.clients.home import Home
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command()
+def up(
+    model: Annotated[bool, typer.Option(help="Train and promote a first model.")] = True,
+    foreground: Annotated[bool, typer.Option(help="Stay in the foreground until interrupted.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Start MLflow, the API, a worker and the model server on free ports, and put a first model into production."""
+    from maestro.lifecycle.laptop import first_model, run_foreground, start_background
+
+    home = Home.of()
+    if foreground:
+        run_foreground(home)
+        return
+    with progress("starting services") as bar:
+        state = start_background(home, bar)
+        served = first_model(home, bar) if model else None
+    document = {
+        "services": {name: s.document() for name, s in state.services.items()},
+        "model": served,
+        "home": str(home.root),
+    }
+
+    def show() -> None:
+        table(
+            "Services",
+            ["service", "address", "log"],
+            [[n, s.url or "–", home.root / s.log] for n, s in state.services.items()],
+        )
+        if served:
+            out.print(f"{served['model']} {served['version']} answers at {served['url']}", highlight=False)
+        out.print('addresses for your shell: eval "$(maestro env)"; stop with: make down', highlight=False)
+
+    emit(document, as_json=as_json, human=show)

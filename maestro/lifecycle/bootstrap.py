@@ -1,0 +1,73 @@
+"""What a home needs before its services start: folders, database, signing keys, trust policy, principals with keys of their own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from maestro.clients.database import migrate
+from maestro.clients.home import Home, write_private
+from maestro.core.principals import Principal, PrincipalRole
+from maestro.core.settings import Settings
+from maestro.core.statement import Role, TrustPolicy
+from maestro.lifecycle.composition import Platform
+from maestro.security.signing import PrivateKey
+from maestro.security.trust import add_key, load_trust, save_trust
+
+
+@dataclass(frozen=True)
+class Actor:
+    """One principal of the laptop."""
+
+    name: str
+    kind: Literal["human", "service", "agent"]
+    roles: tuple[PrincipalRole, ...]
+
+
+ACTORS = (
+    Actor("user", "human", (PrincipalRole.SUBMITTER, PrincipalRole.OPERATOR)),
+    Actor("submitter", "human", (PrincipalRole.SUBMITTER,)),
+    Actor("reviewer", "human", (PrincipalRole.APPROVER,)),
+    Actor("service", "service", (PrincipalRole.SUBMITTER, PrincipalRole.OPERATOR)),
+    Actor("agent", "agent", (PrincipalRole.SUBMITTER,)),
+)
+"""Who a laptop knows. Each has a key of their own in `keys/<name>.token`."""
+
+_SIGNING_ROLES: tuple[Role, ...] = ("builder", "decider")
+
+
+def prepare(home: Home, options: Settings | None = None) -> Platform:
+    """Create what is missing in `home`; repeating it changes nothing.
+
+    Returns:
+        The platform over it.
+    """
+    for folder in (home.keys, home.data, home.features, home.versions, home.graphs, home.exposures, home.logs):
+        folder.mkdir(parents=True, exist_ok=True)
+    home.keys.chmod(0o700)
+    platform = Platform(options)
+    migrate(platform.database)
+    _signing_keys(home, platform)
+    _principals(home, platform)
+    return platform
+
+
+def _signing_keys(home: Home, platform: Platform) -> None:
+    policy = load_trust(home.trust_policy) if home.trust_policy.exists() else TrustPolicy()
+    for role in _SIGNING_ROLES:
+        path = home.keys / f"{role}.pem"
+        if not path.exists():
+            key = PrivateKey.generate()
+            key.save(path)
+            policy = add_key(policy, key.public_pem, role, not_before=platform.clock.now())
+    save_trust(home.trust_policy, policy)
+
+
+def _principals(home: Home, platform: Platform) -> None:
+    for actor in ACTORS:
+        token = home.keys / f"{actor.name}.token"
+        if token.exists():
+            continue
+        platform.principals.create(Principal(name=actor.name, kind=actor.kind, roles=actor.roles))
+        write_private(token, platform.principals.mint_key(actor.name) + "\n")
+    platform.principals.export_verifiers(home.server_keys)

@@ -1,0 +1,1 @@
+"""Logging, metrics, tracing and the notifier: what every service says about itself."""

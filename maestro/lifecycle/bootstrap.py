@@ -8,7 +8,7 @@ from typing import Literal
 from maestro.clients.database import migrate
 from maestro.clients.home import Home, write_private
 from maestro.core.principals import Principal, PrincipalRole
-from maestro.core.settings import Settings
+from maestro.core.settings import Settings, settings
 from maestro.core.statement import Role, TrustPolicy
 from maestro.lifecycle.composition import Platform
 from maestro.security.signing import PrivateKey
@@ -45,7 +45,7 @@ def prepare(home: Home, options: Settings | None = None) -> Platform:
     for folder in (home.keys, home.data, home.features, home.versions, home.graphs, home.exposures, home.logs):
         folder.mkdir(parents=True, exist_ok=True)
     home.keys.chmod(0o700)
-    platform = Platform(options)
+    platform = Platform((options or settings()).model_copy(update={"home": home.root}))
     migrate(platform.database)
     _signing_keys(home, platform)
     _principals(home, platform)

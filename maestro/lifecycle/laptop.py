@@ -11,6 +11,7 @@ from typing import Any
 from maestro.clients.home import Home
 from maestro.core.errors import Conflict, Unreachable
 from maestro.core.seams import Progress
+from maestro.core.settings import settings
 from maestro.core.state import State
 from maestro.lifecycle import bootstrap
 from maestro.lifecycle.processes import log_tail, wait_gone
@@ -22,7 +23,7 @@ _START_TIMEOUT_S = 120.0
 def run_foreground(home: Home) -> None:
     """Prepare the home and supervise its services until SIGTERM or Ctrl-C."""
     bootstrap.prepare(home).close()
-    with stop_signals() as stop, Supervisor(home) as supervisor:
+    with stop_signals() as stop, Supervisor(home, database_url=settings().database_url) as supervisor:
         supervisor.run(stop)
 
 
@@ -89,8 +90,9 @@ def _spawn_detached(argv: list[str], log: Any) -> int:
         process = subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=handle, stderr=subprocess.STDOUT, start_new_session=True
         )
-    process.returncode = None
-    return process.pid
+    pid = process.pid
+    process.returncode = 0  # it is meant to outlive us: no warning when the object goes
+    return pid
 
 
 def _has_ended(pid: int) -> bool:

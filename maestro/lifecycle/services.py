@@ -62,7 +62,7 @@ def laptop_services(home: Home) -> list[Service]:
     ]  # fmt: skip
 
 
-def service_environment(home: Home, services: list[Service]) -> dict[str, str]:
+def service_environment(home: Home, services: list[Service], database_url: str) -> dict[str, str]:
     """What every service is told: the home and each other's addresses. Credentials of the caller are not passed on."""
     env = {key: value for key, value in os.environ.items() if key != "MAESTRO_API_KEY"}
     env |= {

@@ -40,9 +40,16 @@ class Supervisor:
     """
 
     def __init__(
-        self, home: Home, *, clock: Clock | None = None, progress: Progress | None = None, ready_timeout_s: float = 90.0
+        self,
+        home: Home,
+        *,
+        database_url: str | None = None,
+        clock: Clock | None = None,
+        progress: Progress | None = None,
+        ready_timeout_s: float = 90.0,
     ) -> None:
         self.home = home
+        self._database_url = database_url or f"sqlite:///{home.database}"
         self.services = laptop_services(home)
         self._clock = clock or SystemClock()
         self._progress: Progress = progress or NoProgress()
@@ -123,7 +130,7 @@ class Supervisor:
         self._progress.update(1.0, "services are ready")
 
     def _launch(self, service: Service) -> None:
-        env = service_environment(self.home, self.services) | service.env
+        env = service_environment(self.home, self.services, self._database_url) | service.env
         self._processes[service.name] = start(service.argv, log=self._log(service.name), env=env)
 
     def _wait_ready(self, service: Service) -> None:
@@ -163,7 +170,7 @@ class Supervisor:
             State(
                 started=self._clock.now(),
                 supervisor_pid=os.getpid(),
-                database=f"sqlite:///{self.home.database}",
+                database=self._database_url,
                 services=services,
             )
         )

@@ -26,7 +26,12 @@ class RateCard(Model):
     spot_factor: float = Field(default=1.0, gt=0.0, le=1.0)
 
     def micros(
-        self, *, core_seconds: float = 0.0, gpu_seconds: float = 0.0, gib_seconds: float = 0.0, spot: bool = False
+        self,
+        *,
+        core_seconds: float | Fraction = 0.0,
+        gpu_seconds: float | Fraction = 0.0,
+        gib_seconds: float | Fraction = 0.0,
+        spot: bool = False,
     ) -> Fraction:
         """The exact price in micro-dollars of the given amounts; rounding is left to whoever writes the bill.
 

@@ -89,23 +89,37 @@ def database(request: pytest.FixtureRequest) -> Database:
     return value
 
 
+DOORS = frozenset({"api", "cli", "e2e", "scripts"})
+"""The folders of `tests/` whose tests go through a door; elsewhere a test says so with `@pytest.mark.door`."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Attach what a test shows to its report, so that it travels from an xdist worker to the controller."""
+    for item in items:
+        marks = list(item.iter_markers("shows"))
+        if marks:
+            door = item.get_closest_marker("door") is not None or item.path.parent.name in DOORS
+            envs: dict[str, list[str]] = {}
+            for mark in marks:
+                envs.setdefault(str(mark.kwargs["env"]), []).extend(str(name) for name in mark.args)
+            item.user_properties.append(("shows", json.dumps({"envs": envs, "door": door})))
+
+
 class _ShownPromises:
     """Writes what each marked test did to the file that `MAESTRO_TEST_SHOWN` names, for `make capabilities`."""
 
     def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
-        self._promises: dict[str, tuple[list[str], str]] = {}
-
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        for item in items:
-            for mark in item.iter_markers("shows"):
-                self._promises[item.nodeid] = ([str(name) for name in mark.args], str(mark.kwargs["env"]))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if report.nodeid in self._promises and (report.when == "call" or report.outcome != "passed"):
-            ids, env = self._promises[report.nodeid]
-            entry = {"test": report.nodeid, "ids": ids, "env": env, "outcome": report.outcome}
-            with self._path.open("a") as handle:
+        shown = dict(report.user_properties).get("shows")
+        if shown is None or not (report.when == "call" or report.outcome != "passed"):
+            return
+        told = json.loads(str(shown))
+        with self._path.open("a") as handle:
+            for env, ids in told["envs"].items():
+                entry = {"test": report.nodeid, "ids": ids, "env": env, "door": told["door"], "outcome": report.outcome}
                 handle.write(json.dumps(entry) + "\n")
 
 

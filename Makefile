@@ -1,0 +1,54 @@
+# The doors of the repository; `make` alone lists them. demo, up and test set the environment up themselves.
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+SHOWN := .capabilities/shown.jsonl
+MYPY_CACHE_DIR ?= .mypy_cache
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up down test unit lint type format docs capabilities mutate bench clean
+
+help: ## list the doors
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## create $(VENV) from the hashed lock (instant when nothing changed)
+	@$(PYTHON) tools/setup.py $(VENV)
+
+demo: setup ## watch a model go from data to production, survive a bad release and be caught drifting
+	@$(BIN)/maestro demo
+
+up: setup ## start the services and a first model in the background, print the URLs
+	@$(BIN)/maestro up
+
+down: setup ## stop what `make up` started
+	@$(BIN)/maestro down
+
+test: lint type docs unit ## everything that proves it: lint, types, docs and every test
+
+unit: setup ## the tests alone
+	@$(BIN)/python -m tools.unit $(SHOWN)
+
+lint: setup ## style, format and layers
+	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet . && $(BIN)/lint-imports --no-logo
+
+type: setup ## mypy, strict, tests included
+	@$(BIN)/mypy --cache-dir=$(MYPY_CACHE_DIR)
+
+format: setup ## rewrite the sources in the project's style
+	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format --quiet .
+
+docs: setup ## check every number and every link of README and docs
+	@$(BIN)/python -m tools.claims && $(BIN)/python -m tools.capabilities --check
+
+capabilities: setup ## write the states of docs/capabilities.md from what the last `make test` showed
+	@$(BIN)/python -m tools.capabilities $(SHOWN)
+
+mutate: setup ## apply each named sabotage; the tests must notice every one
+	@$(BIN)/python -m tools.mutate
+
+bench: setup ## comparisons with peers, by hand
+	@$(BIN)/python -m bench
+
+clean: ## stop the services, remove outputs and caches (not $(VENV))
+	@if [ -x $(BIN)/maestro ] && [ -d .maestro ]; then $(BIN)/maestro down; fi
+	@rm -rf .maestro .capabilities .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo dist build

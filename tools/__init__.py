@@ -1,0 +1,1 @@
+"""The repository's own tools, behind the Makefile's doors. Not part of the wheel."""

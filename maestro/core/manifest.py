@@ -22,7 +22,7 @@ class VersionManifest(Model):
 
     schema_: Literal["maestro.manifest/1"] = Field(default="maestro.manifest/1", alias="schema")
     model: Name
-    version: str
+    version: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,127}$", description="safe as a folder's name")
     run_id: str
     files: tuple[FileEntry, ...] = Field(min_length=1)
 
@@ -33,7 +33,13 @@ class VersionManifest(Model):
             parts = entry.path.split("/")
             if entry.path.startswith("/") or "\\" in entry.path or "\0" in entry.path or {"", ".", ".."} & set(parts):
                 raise ValueError(f"path {entry.path!r} is not a plain relative path")
+            if any(ord(character) < 32 or character == "\x7f" for character in entry.path):
+                raise ValueError(f"path {entry.path!r} holds a control character")
             if entry.path in seen:
                 raise ValueError(f"path {entry.path!r} stands twice")
             seen.add(entry.path)
+        for path in seen:
+            parents = path.split("/")[:-1]
+            if any("/".join(parents[:depth]) in seen for depth in range(1, len(parents) + 1)):
+                raise ValueError(f"path {path!r} lies below a path that is a file")
         return self

@@ -5,9 +5,9 @@ Envelope: DSSE (https://github.com/secure-systems-lab/dsse); statement: in-toto 
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from maestro.core.model import Digest, Model, Name, Time
 
@@ -16,12 +16,20 @@ STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PROVENANCE = "urn:maestro:provenance:v1"
 PROMOTION = "urn:maestro:promotion:v1"
 ROLLOUT_AUTHORISATION = "urn:maestro:rollout-authorisation:v1"
+AUDIT_HEAD = "urn:maestro:audit-head:v1"
+
+
+KeyId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+"""Hex SHA-256 of a public key's SubjectPublicKeyInfo in DER."""
+
+HexDigest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+"""A SHA-256 as in-toto writes it: 64 hex digits without prefix."""
 
 
 class Signature(Model):
     """One DSSE signature; `sig` is base64."""
 
-    keyid: str
+    keyid: KeyId
     sig: str
 
 
@@ -37,7 +45,7 @@ class StatementSubject(Model):
     """What the statement is about: `model@version` and the hex digest of its manifest."""
 
     name: str
-    digest: dict[Literal["sha256"], str]
+    digest: dict[Literal["sha256"], HexDigest] = Field(min_length=1)
 
 
 class Statement(Model):
@@ -74,7 +82,7 @@ Role = Literal["builder", "decider", "server"]
 class TrustedKey(Model):
     """A public key (PEM, Ed25519), what it may sign, and when its signatures count."""
 
-    keyid: str
+    keyid: KeyId
     role: Role
     public_key: str
     not_before: Time

@@ -42,6 +42,7 @@ class Supervisor:
     def __init__(
         self,
         home: Home,
+        services: list[Service] | None = None,
         *,
         database_url: str | None = None,
         clock: Clock | None = None,
@@ -50,7 +51,7 @@ class Supervisor:
     ) -> None:
         self.home = home
         self._database_url = database_url or f"sqlite:///{home.database}"
-        self.services = laptop_services(home)
+        self.services = laptop_services(home) if services is None else services
         self._clock = clock or SystemClock()
         self._progress: Progress = progress or NoProgress()
         self._ready_timeout_s = ready_timeout_s
@@ -176,9 +177,9 @@ class Supervisor:
         )
 
     def _end_all(self) -> None:
-        # the worker first, so that it can give its leases back while the others still answer
-        for name in ("worker", "server", "api", "mlflow"):
-            if (process := self._processes.pop(name, None)) is not None:
+        # in reverse: the worker first, so that it can give its leases back while the others still answer
+        for service in reversed(self.services):
+            if (process := self._processes.pop(service.name, None)) is not None:
                 stop(process)
         self.home.state_file.unlink(missing_ok=True)
         if self._lock is not None:

@@ -61,7 +61,7 @@ def update(state: SampleRatio, counts: Floats, shares: tuple[float, ...]) -> Sam
 
     >>> state = SampleRatio.start()
     >>> fair = update(state, np.array([9012, 988]), (0.9, 0.1))
-    >>> bool(fair.mismatch()), bool(update(fair, np.array([5200, 4800]), (0.5, 0.5)).mismatch())
+    >>> bool(fair.mismatch()), bool(update(fair, np.array([5300, 4700]), (0.5, 0.5)).mismatch())
     (False, True)
     """
     expected = np.asarray(shares, dtype=np.float64)

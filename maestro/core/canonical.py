@@ -12,15 +12,30 @@ def canonical_bytes(value: Any) -> bytes:
     """The canonical JSON bytes of a JSON value.
 
     Raises:
-        ValueError: the value holds NaN, an infinity, or an integer beyond 2**53 - 1, which RFC 8785 cannot express.
+        ValueError: the value holds NaN, an infinity, or an integer that is not how a double is written, which
+            RFC 8785 cannot express.
 
     >>> canonical_bytes({"b": 1.0, "a": [True, None]})
     b'{"a":[true,null],"b":1}'
     """
     try:
-        return rfc8785.dumps(value)
+        try:
+            return rfc8785.dumps(value)
+        except rfc8785.IntegerDomainError:
+            return rfc8785.dumps(_large_integers_as_doubles(value))
     except rfc8785.CanonicalizationError as error:
         raise ValueError(f"not canonical JSON: {error}") from error
+
+
+def _large_integers_as_doubles(value: Any) -> Any:
+    # 1e16 is written without a fraction, so that whoever reads the document back holds an integer beyond 2**53.
+    if isinstance(value, dict):
+        return {key: _large_integers_as_doubles(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_large_integers_as_doubles(item) for item in value]
+    if type(value) is int and 2**53 <= abs(value) < 10**21 and rfc8785.dumps(float(value)) == str(value).encode():
+        return float(value)
+    return value
 
 
 def digest(value: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from maestro.core.canonical import digest
 from maestro.core.model import Digest, Model, Name, Time
@@ -35,6 +35,8 @@ class Subject(Model):
 
 class DecisionRecord(Model):
     """One decision, sealed by the digest of everything in it but `id`."""
+
+    model_config = ConfigDict(ser_json_inf_nan="constants")  # NaN must reach the digest, which refuses it
 
     schema_: Literal["maestro.decision/1"] = Field(default="maestro.decision/1", alias="schema")
     id: Digest

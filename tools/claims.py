@@ -85,9 +85,8 @@ def broken_links(page: Path, text: str) -> list[tuple[int, str]]:
             continue
         path, _, anchor = target.partition("#")
         destination = (page.parent / path).resolve() if path else page
-        if not destination.exists():
-            found.append((number, target))
-        elif anchor and destination.suffix == ".md" and anchor not in anchors(destination.read_text()):
+        missing = not destination.exists()
+        if missing or (anchor and destination.suffix == ".md" and anchor not in anchors(destination.read_text())):
             found.append((number, target))
     return found
 

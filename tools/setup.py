@@ -4,20 +4,19 @@ Run by any Python 3: it finds a Python that is new enough, or says what is missi
 remembers the digest of what it was made from.
 """
 
-from __future__ import print_function
-
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+from typing import Dict, List, Optional
 
 NEEDED = (3, 11)
 LOCK = os.path.join("requirements", "dev.lock")
 
 
-def main(arguments):
+def main(arguments: List[str]) -> int:
     """Set up the environment in the folder that the first argument names; returns the exit status."""
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     os.chdir(root)
@@ -45,7 +44,7 @@ def main(arguments):
         create = [uv, "venv", "--quiet", "--clear", "--python", interpreter or ">=%d.%d" % NEEDED, venv]
         install = [uv, "pip", "install", "--quiet", "--python", python]
     else:
-        create = [interpreter, "-m", "venv", "--clear", venv]
+        create = [str(interpreter), "-m", "venv", "--clear", venv]
         install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     steps = [] if _works(python, "sys" if uv else "pip") else [create]
     steps += [
@@ -62,7 +61,7 @@ def main(arguments):
     return 0
 
 
-def _digest(root):
+def _digest(root: str) -> str:
     content = hashlib.sha256(root.encode())
     for name in (LOCK, "pyproject.toml"):
         with open(name, "rb") as handle:
@@ -70,15 +69,15 @@ def _digest(root):
     return content.hexdigest()
 
 
-def _read(path):
+def _read(path: str) -> Optional[str]:
     try:
         with open(path) as handle:
             return handle.read()
-    except (IOError, OSError):
+    except OSError:
         return None
 
 
-def _interpreter():
+def _interpreter() -> Optional[str]:
     if sys.version_info >= NEEDED:
         return sys.executable
     for minor in range(14, NEEDED[1] - 1, -1):
@@ -89,17 +88,17 @@ def _interpreter():
     return None
 
 
-def _works(python, module):
+def _works(python: str, module: str) -> bool:
     test = "import sys, %s; sys.exit(sys.version_info < %r)" % (module, NEEDED)
     return os.path.exists(python) and _quiet([python, "-c", test])
 
 
-def _quiet(command):
+def _quiet(command: List[str]) -> bool:
     with open(os.devnull, "w") as nowhere:
         return subprocess.call(command, stdout=nowhere, stderr=nowhere) == 0
 
 
-def _environment():
+def _environment() -> Dict[str, str]:
     """The environment of the installers; caches go elsewhere where the home folder cannot be written."""
     environment = dict(os.environ)
     environment.pop("PYTHONPATH", None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -39,14 +39,20 @@ class Database:
     def begin(self) -> Iterator[Connection]:
         """A read-write transaction: committed when the block ends, rolled back when it raises.
 
+        What was handed to `after_commit` runs when it is committed and its connection given back, in order.
+
         Raises:
             Unreachable: the database is gone, locked for too long, or its disk is full.
         """
         with self._translated(), self.engine.connect() as connection:
             if self.is_sqlite:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
+            waiting: list[Callable[[], None]] = []
+            connection.info[_AFTER_COMMIT] = waiting
             with connection.begin() if not connection.in_transaction() else _Joined(connection):
                 yield connection
+        for action in waiting:
+            action()
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -80,13 +86,26 @@ class Database:
         reason = str(error.orig).strip().splitlines()[0] if error.orig else str(error)
         if "locked" in reason:
             remedy = "another process holds the database: wait, or end it"
-        elif "full" in reason or "No space" in reason:
+        elif "full" in reason or "No space" in reason or "disk I/O" in reason:
             remedy = "free disk space, then try again"
         elif "no such table" in reason or "does not exist" in reason:
             remedy = "run `maestro platform migrate`"
         else:
             remedy = "start the database, or correct MAESTRO_DATABASE_URL"
         return Unreachable(f"platform database {self.url}: {reason}", remedy=remedy, component="database")
+
+
+_AFTER_COMMIT = "maestro.after_commit"
+
+
+def after_commit(connection: Connection, action: Callable[[], None]) -> None:
+    """Run `action` once the transaction of `Database.begin` that `connection` is in has been committed, never when it is rolled back.
+
+    The action cannot undo the commit: it handles its own failures.
+    """
+    waiting: list[Callable[[], None]] = connection.info[_AFTER_COMMIT]
+    if action not in waiting:
+        waiting.append(action)
 
 
 class _Joined:

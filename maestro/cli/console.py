@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from maestro.core.errors import MaestroError, Malformed, from_validation
+from maestro.core.errors import MaestroError, Malformed, Unreachable, from_validation
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 """The `--json` option that every command has."""
@@ -145,13 +145,25 @@ def invoke(app: typer.Typer, name: str | None = None, arguments: Sequence[str] |
     except typer.Exit as error:
         return error.exit_code
     except _UsageFailure as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            err.print(error.format_message(), highlight=False, markup=False)  # the help; no word was wrong
+            return 2
         return fail(Malformed(error.format_message(), remedy="see --help"))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except ModuleNotFoundError as error:
+        return fail_bug(error) if (error.name or "maestro").startswith("maestro") else fail(not_installed(error))
     except Exception as error:  # noqa: BLE001 - the last line of defence: a bug becomes one line and a log
         return fail_bug(error)
     return result if isinstance(result, int) else 0
+
+
+def not_installed(error: ModuleNotFoundError) -> MaestroError:
+    """A library of an extra that this environment lacks."""
+    return Unreachable(
+        f"{error.name} is not installed", remedy="pip install 'maestro-ml[laptop]'", component=error.name
+    )
 
 
 def fail_bug(error: Exception) -> int:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from maestro import __version__
-from maestro.cli.console import invoke, out
+from maestro.cli.console import fail, invoke, not_installed, out
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("maestro.cli.demo", "Run the whole lifecycle on this machine."),
@@ -70,7 +70,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words and words[0] in COMMANDS:
-        domain: typer.Typer = importlib.import_module(COMMANDS[words[0]][0]).app
+        try:
+            domain: typer.Typer = importlib.import_module(COMMANDS[words[0]][0]).app
+        except ModuleNotFoundError as error:
+            if (error.name or "maestro").startswith("maestro"):
+                raise
+            return fail(not_installed(error))
         return invoke(domain, f"maestro {words[0]}", words[1:])
     return invoke(app, "maestro", words)
 

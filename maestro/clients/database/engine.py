@@ -101,7 +101,7 @@ _AFTER_COMMIT = "maestro.after_commit"
 def after_commit(connection: Connection, action: Callable[[], None]) -> None:
     """Run `action` once the transaction of `Database.begin` that `connection` is in has been committed, never when it is rolled back.
 
-    The action cannot undo the commit: it handles its own failures.
+    It cannot undo the commit: what it raises reaches the caller of `begin` although the transaction stands.
     """
     waiting: list[Callable[[], None]] = connection.info[_AFTER_COMMIT]
     if action not in waiting:

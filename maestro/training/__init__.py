@@ -1,0 +1,1 @@
+"""Data sets, features, the job orchestrator, the training pipeline and the hyperparameter search."""

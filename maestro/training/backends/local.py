@@ -1,0 +1,205 @@
+"""Training in processes of this machine; several workers find each other as torchrun's do."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from maestro.core.errors import BadInput, NotFound, Unreachable
+from maestro.training.backends import leash
+from maestro.training.backends._base import Attempt, BackendStatus, Phase
+
+_SECRETS = ("MAESTRO_API_KEY", "MAESTRO_DATABASE_URL", "MAESTRO_NOTIFY")
+_GRACE_S = 3.0
+
+
+@dataclass
+class _Worker:
+    rank: int
+    process: subprocess.Popen[bytes]
+    output: Path
+    code: int | None = None
+    cpu_s: float = 0.0
+    peak_memory_bytes: int = 0
+
+
+@dataclass
+class _Group:
+    attempt: Attempt
+    workers: list[_Worker] = field(default_factory=list)
+    reason: str = ""
+
+
+class LocalBackend:
+    """Each worker is a process in a group of its own that dies with this process.
+
+    Environment of a worker: `MASTER_ADDR`, `MASTER_PORT`, `RANK`, `LOCAL_RANK`, `WORLD_SIZE`, `LOCAL_WORLD_SIZE`, threads capped to its cores, and none of our
+    credentials. An allocation of cores and memory is billed and recorded; the laptop does not enforce it.
+    """
+
+    name = "local"
+
+    def __init__(self) -> None:
+        self._groups: dict[str, _Group] = {}
+
+    def submit(self, attempt: Attempt) -> None:
+        """Start the workers."""
+        if attempt.handle in self._groups:
+            return
+        request = attempt.request
+        if request.resources.gpu:
+            raise BadInput(
+                "the local backend has no GPUs to give",
+                field="resources.gpu",
+                remedy="ask for 0, or use a cluster backend",
+            )
+        attempt.folder.mkdir(parents=True, exist_ok=True)
+        (attempt.folder / "attempt.json").write_text(attempt.model_dump_json(by_alias=True))
+        command = attempt.command or (sys.executable, "-m", "maestro.training.child", str(attempt.folder))
+        port = _free_port()
+        group = _Group(attempt)
+        self._groups[attempt.handle] = group
+        threads = str(max(1, math.floor(request.resources.cpu)))
+        for rank in range(request.workers):
+            folder = attempt.folder / f"rank-{rank}"
+            folder.mkdir(exist_ok=True)
+            environment = {name: value for name, value in os.environ.items() if name not in _SECRETS} | attempt.environment | {
+                "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": str(rank), "LOCAL_RANK": str(rank),
+                "WORLD_SIZE": str(request.workers), "LOCAL_WORLD_SIZE": str(request.workers), "PYTHONUNBUFFERED": "1",
+                "OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads,
+            }  # fmt: skip
+            output = folder / "output.log"
+            try:
+                with output.open("wb") as handle:
+                    process = subprocess.Popen(
+                        [sys.executable, "-S", leash.__file__, str(os.getpid()), *command], env=environment, stdin=subprocess.DEVNULL,
+                        stdout=handle, stderr=subprocess.STDOUT, start_new_session=True,
+                    )  # fmt: skip
+            except OSError as error:
+                self.cancel(attempt.handle)
+                raise Unreachable(
+                    f"a training process cannot start: {error}",
+                    remedy="free memory, processes or disk",
+                    component="local backend",
+                ) from error
+            group.workers.append(_Worker(rank, process, output))
+
+    def status(self, handle: str) -> BackendStatus:
+        """Running until every worker has ended; failed as soon as one has."""
+        group = self._group(handle)
+        for worker in group.workers:
+            _reap(worker)
+        failed = next((worker for worker in group.workers if worker.code not in {None, 0}), None)
+        if failed is not None and any(worker.code is None for worker in group.workers):
+            group.reason = group.reason or _reason(failed)
+            self._stop(group)
+        cpu_s = sum(worker.cpu_s for worker in group.workers)
+        peak = sum(worker.peak_memory_bytes for worker in group.workers)
+        if any(worker.code is None for worker in group.workers):
+            return BackendStatus(phase=Phase.RUNNING, cpu_s=cpu_s, peak_memory_bytes=peak)
+        if failed is None:
+            return BackendStatus(phase=Phase.SUCCEEDED, exit_code=0, cpu_s=cpu_s, peak_memory_bytes=peak)
+        return BackendStatus(
+            phase=Phase.FAILED,
+            exit_code=failed.code,
+            reason=group.reason or _reason(failed),
+            cpu_s=cpu_s,
+            peak_memory_bytes=peak,
+        )
+
+    def logs(self, handle: str, offset: int = 0) -> tuple[list[str], int]:
+        """Lines of rank 0; the others' files lie in the attempt's folder beside it."""
+        group = self._group(handle)
+        try:
+            with group.workers[0].output.open("rb") as stream:
+                stream.seek(offset)
+                data = stream.read(1 << 20)
+        except (OSError, IndexError):
+            return [], offset
+        ended = group.workers[0].code is not None
+        whole = data if ended and len(data) < 1 << 20 else data[: data.rfind(b"\n") + 1]
+        return whole.decode("utf-8", "replace").splitlines(), offset + len(whole)
+
+    def cancel(self, handle: str) -> None:
+        """SIGTERM to every worker's group, SIGKILL to what is left after three seconds."""
+        group = self._group(handle)
+        group.reason = group.reason or "cancelled"
+        self._stop(group)
+
+    def forget(self, handle: str) -> None:
+        """Drop what is known of an ended attempt."""
+        group = self._groups.get(handle)
+        if group is not None:
+            self._stop(group)
+            del self._groups[handle]
+
+    def _group(self, handle: str) -> _Group:
+        if handle not in self._groups:
+            raise NotFound(f"the local backend knows no attempt {handle!r}", field="handle", remedy="submit it first")
+        return self._groups[handle]
+
+    def _stop(self, group: _Group) -> None:
+        alive = [worker for worker in group.workers if worker.code is None]
+        for worker in alive:
+            _signal(worker, signal.SIGTERM)
+        deadline = time.monotonic() + _GRACE_S
+        while any(worker.code is None for worker in alive) and time.monotonic() < deadline:
+            for worker in alive:
+                _reap(worker)
+            time.sleep(0.02)
+        for worker in alive:
+            # the command may have ended and left children in its group
+            _signal(worker, signal.SIGKILL)
+        while any(worker.code is None for worker in alive):
+            for worker in alive:
+                _reap(worker)
+            time.sleep(0.02)
+
+
+def _reap(worker: _Worker) -> None:
+    if worker.code is not None:
+        return
+    # wait4 and not poll: it accounts for the worker and all its descendants
+    with contextlib.suppress(ChildProcessError):
+        pid, status, usage = os.wait4(worker.process.pid, os.WNOHANG)
+        if pid == 0:
+            return
+        worker.code = os.waitstatus_to_exitcode(status)
+        worker.process.returncode = worker.code
+        worker.cpu_s = usage.ru_utime + usage.ru_stime
+        worker.peak_memory_bytes = usage.ru_maxrss * 1024
+        return
+    worker.code = worker.process.poll() or 0
+
+
+def _signal(worker: _Worker, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(worker.process.pid, number)
+
+
+def _reason(worker: _Worker) -> str:
+    code = worker.code or 0
+    number = -code if code < 0 else code - 128 if code > 128 else 0
+    if number:
+        try:
+            name = signal.Signals(number).name
+        except ValueError:
+            name = f"signal {number}"
+        hint = "; out of memory?" if name == "SIGKILL" else ""
+        return f"worker {worker.rank} was ended by {name}{hint}"
+    return f"worker {worker.rank} ended with exit status {code}"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,318 @@
+"""Leases: a worker's right to run one attempt of a job, renewed by heartbeats, numbered by a fence.
+
+Every write of an attempt is conditional on its fence being the job's newest, the job running, and the lease not run out. A worker that was stopped
+for longer than its lease is therefore refused from the moment it continues, whether or not somebody else has taken the job; what it wrote in its own
+attempt's folder and run is never published.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, func, select, text, update
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+from maestro.clients.database.schema.training import (
+    ai_experiment_metrics,
+    ai_experiment_params,
+    ai_experiments,
+    ai_training_logs,
+)
+from maestro.clients.database.schema.training import ai_training_jobs as jobs
+from maestro.core.errors import Fenced
+from maestro.core.jobs import JobRequest, JobStatus
+from maestro.core.settings import TrainingSettings
+from maestro.training.job import Bill, Job, Lease, LogLine, Outcome
+from maestro.training.store import JobStore
+
+_CLAIM_LOCK = 0x6D61657374726F02  # one claim at a time, so that the limits hold; a claim takes milliseconds
+
+
+class Leases:
+    """What workers do with the jobs of one store. Thread-safe.
+
+    Args:
+        store: the jobs.
+        options: limits and times.
+    """
+
+    def __init__(self, store: JobStore, options: TrainingSettings) -> None:
+        self.store = store
+        self.options = options
+        self._database = store.database
+
+    def claim(self, worker: str, backends: Sequence[str]) -> Lease | None:
+        """Take the next job that may run: by priority, then by age, within the limits; None when there is none.
+
+        Args:
+            worker: who takes it.
+            backends: the names of the backends that it can run.
+        """
+        now = self.store.clock.now()
+        with self._database.begin() as connection:
+            if not self._database.is_sqlite:
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _CLAIM_LOCK})
+            running = {
+                str(tenant): int(count)
+                for tenant, count in connection.execute(
+                    select(jobs.c.tenant_id, func.count())
+                    .where(jobs.c.status == JobStatus.RUNNING)
+                    .group_by(jobs.c.tenant_id)
+                )
+            }
+            if sum(running.values()) >= self.options.max_running:
+                return None
+            at_limit = [tenant for tenant, count in running.items() if count >= self.options.max_running_per_tenant]
+            query = (
+                select(jobs).where(jobs.c.status == JobStatus.QUEUED, jobs.c.backend.in_(backends))
+                .order_by(jobs.c.priority_rank, jobs.c.created_at, jobs.c.id).limit(1).with_for_update(skip_locked=True)
+            )  # fmt: skip
+            if at_limit:
+                query = query.where(jobs.c.tenant_id.not_in(at_limit))
+            row = connection.execute(query).mappings().first()
+            if row is None:
+                return None
+            lease = Lease(
+                job_id=row["id"], attempt=row["attempt"] + 1, fence=row["fence"] + 1, worker=worker, started=now,
+                expires=now + timedelta(seconds=self.options.lease_s), submitted_by=row["submitted_by"],
+                request=JobRequest.model_validate(row["request"]),
+            )  # fmt: skip
+            connection.execute(
+                update(jobs).where(jobs.c.id == lease.job_id).values(
+                    status=JobStatus.RUNNING, attempt=lease.attempt, fence=lease.fence, worker=worker,
+                    lease_expires=lease.expires, started_at=now, progress=0.0, message="starting", error=None,
+                )
+            )  # fmt: skip
+            self.store.record(connection, "job.started", lease.job_id, f"system:{worker}", _naming(lease))
+            return lease
+
+    def heartbeat(self, lease: Lease, *, progress: float | None = None, message: str | None = None) -> bool:
+        """Renew the lease; returns whether the job's owner asked for it to be cancelled.
+
+        Raises:
+            Fenced: the lease is lost.
+        """
+        values: dict[str, Any] = {"lease_expires": self.store.clock.now() + timedelta(seconds=self.options.lease_s)}
+        if progress is not None:
+            values["progress"] = min(max(progress, 0.0), 1.0)
+        with self._database.begin() as connection:
+            if message is not None:
+                values["message"] = message[:1000]
+            self._write(connection, lease, values)
+            return bool(
+                connection.execute(select(jobs.c.cancel_requested).where(jobs.c.id == lease.job_id)).scalar_one()
+            )
+
+    def log(self, lease: Lease, lines: Sequence[LogLine]) -> None:
+        """Add lines to the job's log.
+
+        Raises:
+            Fenced: the lease is lost.
+        """
+        if not lines:
+            return
+        with self._database.begin() as connection:
+            self._write(connection, lease, {"worker": lease.worker})
+            connection.execute(
+                ai_training_logs.insert(),
+                [
+                    {
+                        "job_id": lease.job_id,
+                        "attempt": lease.attempt,
+                        "at": line.at,
+                        "level": line.level,
+                        "message": line.message[:8000],
+                    }
+                    for line in lines
+                ],
+            )
+
+    def complete(self, lease: Lease, outcome: Outcome, bill: Bill) -> Job:
+        """Publish the attempt: state, result, experiment rows, event and audit in one transaction.
+
+        Raises:
+            Fenced: the lease is lost; nothing is published.
+        """
+        now = self.store.clock.now()
+        result = outcome.document() | {"bill": bill.document()}
+        with self._database.begin() as connection:
+            message = "completed" + (f"; missing: {'; '.join(outcome.missing)}" if outcome.missing else "")
+            self._write(
+                connection, lease,
+                {
+                    "status": JobStatus.COMPLETED, "run_id": outcome.run_id, "model_uri": outcome.model_uri, "result": result,
+                    "progress": 1.0, "message": message[:1000], "finished_at": now, "lease_expires": None,
+                    "cost_usd_micros": jobs.c.cost_usd_micros + bill.bill_usd_micros,
+                },
+            )  # fmt: skip
+            _record_experiment(connection, lease, outcome, now)
+            job = self.store.read(connection, lease.job_id)
+            self.store.record(
+                connection, "job.completed", lease.job_id, f"system:{lease.worker}",
+                _naming(lease) | {
+                    "run_id": outcome.run_id, "model_uri": outcome.model_uri, "register_as": lease.request.register_as,
+                    "cost_usd_micros": job.cost_usd_micros, "metrics": outcome.metrics, "bill": bill.document(),
+                },
+            )  # fmt: skip
+            return job
+
+    def fail(self, lease: Lease, error: dict[str, Any], bill: Bill, *, retry: bool = True) -> Job:
+        """End the attempt without result: queued again while retries are left, else failed for good.
+
+        Args:
+            lease: the attempt.
+            error: the problem document of what went wrong.
+            bill: what the attempt cost all the same.
+            retry: false for a mistake that a further attempt would repeat.
+
+        Raises:
+            Fenced: the lease is lost.
+        """
+        again = retry and lease.attempt <= lease.request.max_retries
+        values = self._ended(again, error) | {"cost_usd_micros": jobs.c.cost_usd_micros + bill.bill_usd_micros}
+        return self._end(
+            lease, "job.requeued" if again else "job.failed", values, {"error": error, "bill": bill.document()}
+        )
+
+    def cancelled(self, lease: Lease, bill: Bill) -> Job:
+        """Record that the work has stopped because its owner asked for it.
+
+        Raises:
+            Fenced: the lease is lost.
+        """
+        values = {
+            "status": JobStatus.CANCELLED, "finished_at": self.store.clock.now(), "lease_expires": None, "message": "cancelled",
+            "cost_usd_micros": jobs.c.cost_usd_micros + bill.bill_usd_micros,
+        }  # fmt: skip
+        return self._end(lease, "job.cancelled", values, {"bill": bill.document()})
+
+    def give_back(self, lease: Lease, bill: Bill) -> Job:
+        """Put the job back in the queue because the worker ends; the attempt does not count against its retries.
+
+        Raises:
+            Fenced: the lease is lost.
+        """
+        values = {
+            "status": JobStatus.QUEUED, "attempt": lease.attempt - 1, "worker": None, "lease_expires": None, "started_at": None,
+            "progress": 0.0, "message": "queued again: its worker was shut down",
+            "cost_usd_micros": jobs.c.cost_usd_micros + bill.bill_usd_micros,
+        }  # fmt: skip
+        return self._end(lease, "job.requeued", values, {"bill": bill.document()})
+
+    def requeue_expired(self) -> list[str]:
+        """Take back every lease that ran out: the job is queued again, or failed when its retries are used up.
+
+        Returns:
+            The ids of the jobs.
+        """
+        now = self.store.clock.now()
+        with self._database.read() as connection:
+            overdue = (
+                select(jobs.c.id).where(jobs.c.status == JobStatus.RUNNING, jobs.c.lease_expires <= now).limit(100)
+            )
+            found = list(connection.execute(overdue).scalars())
+        taken = []
+        for job_id in found:
+            with self._database.begin() as connection:
+                job = self.store.read(connection, job_id)
+                again = job.attempt <= job.request.max_retries and not job.cancel_requested
+                error = {
+                    "type": "urn:maestro:problem:worker-lost", "title": "Worker lost", "status": 503,
+                    "detail": f"worker {job.worker} gave no sign of life for {self.options.lease_s:g} s in attempt {job.attempt}",
+                    "remedy": "see the worker's log; retry the job",
+                }  # fmt: skip
+                # one row may be taken back by several workers at once: the fence and the time decide who does it
+                changed = connection.execute(
+                    update(jobs)
+                    .where(jobs.c.id == job_id, jobs.c.fence == job.fence, jobs.c.status == JobStatus.RUNNING, jobs.c.lease_expires <= now)
+                    .values(**self._ended(again, error))
+                ).rowcount  # fmt: skip
+                if changed:
+                    kind = "job.requeued" if again else "job.failed"
+                    data = {
+                        "job_id": job_id,
+                        "attempt": job.attempt,
+                        "fence": job.fence,
+                        "tenant_id": job.tenant_id,
+                        "error": error,
+                    }
+                    self.store.record(connection, kind, job_id, "system:queue", data)
+                    taken.append(job_id)
+        return taken
+
+    def _ended(self, again: bool, error: dict[str, Any]) -> dict[str, Any]:
+        detail = str(error.get("detail", ""))[:900]
+        if again:
+            return {
+                "status": JobStatus.QUEUED, "worker": None, "lease_expires": None, "started_at": None, "progress": 0.0,
+                "message": f"queued again: {detail}", "error": error,
+            }  # fmt: skip
+        return {
+            "status": JobStatus.FAILED, "lease_expires": None, "finished_at": self.store.clock.now(), "message": f"failed: {detail}",
+            "error": error,
+        }  # fmt: skip
+
+    def _end(self, lease: Lease, kind: str, values: dict[str, Any], data: dict[str, Any]) -> Job:
+        with self._database.begin() as connection:
+            self._write(connection, lease, values)
+            job = self.store.read(connection, lease.job_id)
+            everything = _naming(lease) | data | {"cost_usd_micros": job.cost_usd_micros}
+            self.store.record(connection, kind, lease.job_id, f"system:{lease.worker}", everything)
+            return job
+
+    def _write(self, connection: Connection, lease: Lease, values: dict[str, Any]) -> None:
+        changed = connection.execute(
+            update(jobs)
+            .where(
+                jobs.c.id == lease.job_id, jobs.c.fence == lease.fence, jobs.c.status == JobStatus.RUNNING,
+                jobs.c.lease_expires > self.store.clock.now(),
+            )
+            .values(**values)
+        ).rowcount  # fmt: skip
+        if not changed:
+            raise Fenced(
+                f"attempt {lease.attempt} of job {lease.job_id} (fence {lease.fence}) is no longer the current one",
+                field="fence", remedy="stop this attempt: its lease ran out or the job has ended",
+            )  # fmt: skip
+
+
+def _naming(lease: Lease) -> dict[str, Any]:
+    return {
+        "job_id": lease.job_id, "attempt": lease.attempt, "fence": lease.fence, "submitted_by": lease.submitted_by,
+        "tenant_id": lease.request.tenant_id,
+    }  # fmt: skip
+
+
+def _record_experiment(connection: Connection, lease: Lease, outcome: Outcome, now: datetime) -> None:
+    """Keep the attempt's metrics and parameters beside MLflow, so that the promised tables and views hold them."""
+    if outcome.run_id is None or outcome.experiment is None:
+        return
+    tenant = lease.request.tenant_id
+    where = (ai_experiments.c.tenant_id == tenant, ai_experiments.c.name == outcome.experiment)
+    experiment = connection.execute(select(ai_experiments.c.id).where(*where)).scalar()
+    if experiment is None:
+        insert = sqlite_insert if connection.dialect.name == "sqlite" else postgresql_insert
+        # two jobs of one experiment may end at once: the first row stands
+        connection.execute(
+            insert(ai_experiments).values(
+                id=f"exp-{lease.job_id.removeprefix('job-')}", tenant_id=tenant, name=outcome.experiment,
+                mlflow_experiment_id=outcome.experiment_id, git_commit=outcome.details.get("git_commit"), tags={},
+                created_by=lease.submitted_by, created_at=now,
+            ).on_conflict_do_nothing()
+        )  # fmt: skip
+        experiment = connection.execute(select(ai_experiments.c.id).where(*where)).scalar_one()
+    metrics = [
+        {"experiment_id": experiment, "run_id": outcome.run_id, "name": name, "value": value, "step": 0, "at": now}
+        for name, value in outcome.metrics.items()
+    ]
+    params = [
+        {"experiment_id": experiment, "run_id": outcome.run_id, "name": name, "version": 1, "value": value, "at": now}
+        for name, value in outcome.params.items()
+    ]
+    if metrics:
+        connection.execute(ai_experiment_metrics.insert(), metrics)
+    if params:
+        connection.execute(ai_experiment_params.insert(), params)

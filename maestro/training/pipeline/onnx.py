@@ -1,0 +1,71 @@
+"""The model as ONNX for the in-process runtime, written only when it answers as the model does.
+
+The graph takes float64, as training does: rounding a feature to float32 before a tree moves it across thresholds that training drew in float64.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TOLERANCE = 1e-5
+"""The largest difference of a probability, or relative difference of a number, that counts as the same answer."""
+
+
+def export(path: Path, model: Any, holdout: pd.DataFrame) -> str | None:
+    """Write `model` to `path` when its answers on the holdout are the model's own.
+
+    Args:
+        path: the file to write.
+        model: the fitted estimator.
+        holdout: float64 features, at least one row.
+
+    Returns:
+        None when it was written, else why not.
+    """
+    rows = holdout.to_numpy(dtype=np.float64)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            logging.getLogger("skl2onnx").setLevel(logging.ERROR)
+            from skl2onnx import to_onnx
+
+            options = {id(model): {"zipmap": False}} if hasattr(model, "predict_proba") else None
+            graph = to_onnx(model, rows[:1], options=options)
+    except Exception as error:  # noqa: BLE001 - skl2onnx raises what its converters raise; without ONNX the model is still served
+        return f"no ONNX: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    content = graph.SerializeToString()
+    difference = _difference(content, model, holdout, rows)
+    if difference is not None:
+        return f"no ONNX: {difference}"
+    path.write_bytes(content)
+    return None
+
+
+def _difference(content: bytes, model: Any, holdout: pd.DataFrame, rows: np.ndarray) -> str | None:
+    import onnxruntime
+
+    session_options = onnxruntime.SessionOptions()
+    session_options.intra_op_num_threads = 1
+    session_options.log_severity_level = 4
+    try:
+        session = onnxruntime.InferenceSession(content, session_options, providers=["CPUExecutionProvider"])
+        answers = session.run(None, {session.get_inputs()[0].name: rows})
+    except Exception as error:  # noqa: BLE001 - the runtime has a family of its own errors
+        return f"the runtime refuses it: {str(error).splitlines()[0]}"
+    if hasattr(model, "predict_proba"):
+        wrong = int((np.asarray(answers[0]) != model.predict(holdout)).sum())
+        furthest = float(np.abs(np.asarray(answers[1]) - model.predict_proba(holdout)).max())
+        if wrong or furthest > TOLERANCE:
+            return f"{wrong} of {len(rows)} labels differ, probabilities by up to {furthest:.2g}"
+        return None
+    own = np.asarray(model.predict(holdout), dtype=np.float64)
+    furthest = float((np.abs(np.asarray(answers[0]).reshape(-1) - own) / np.maximum(np.abs(own), 1.0)).max())
+    return f"predictions differ by up to {furthest:.2g}" if furthest > TOLERANCE else None

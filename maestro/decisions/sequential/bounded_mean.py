@@ -22,6 +22,7 @@ from maestro.decisions.sequential.hypotheses import (
     bounds,
     estimates,
     log_mixture,
+    share,
 )
 
 __all__ = ["BoundedMean", "bounds", "update"]
@@ -87,7 +88,7 @@ def update(hypotheses: Hypotheses, evidence: BoundedMean, block: Floats) -> Boun
     gap = np.maximum(signs * (b - a - thresholds), 0.0)
     bet = np.minimum(gap / (variance + gap**2), BOLDNESS / (1 + signs * thresholds))
     gain = np.where(usable[..., None, None], np.log1p(bet * signs * (d[..., None, None] - thresholds)), 0.0)
-    log_wealth = evidence.log_wealth + gain
+    log_wealth = np.where(usable[..., None, None], share(hypotheses, evidence.log_wealth), evidence.log_wealth) + gain
 
     champion, challenger = estimates(counts, hypotheses.floor)
     expected = champion * (1 - champion) / n_a + challenger * (1 - challenger) / n_b

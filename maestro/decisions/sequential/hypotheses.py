@@ -13,6 +13,9 @@ Floats = NDArray[np.float64]
 STRATEGIES = 3
 """Strategies mixed for each null: two fixed differences and one that follows the data."""
 
+SHARED = 0.01
+"""The part of every strategy's wealth that is shared out again before each look, on nulls that show harm."""
+
 REGULARISATION = 10.0
 """Pseudo-observations that pull the estimated challenger towards the champion."""
 
@@ -104,6 +107,21 @@ def alternatives(hypotheses: Hypotheses, memory: Floats) -> tuple[Floats, Floats
     b[..., :2] = np.clip(a[..., :2] + hypotheses.targets, floor, 1 - floor)
     b[..., 2] = challenger[..., None]
     return a, b
+
+
+def share(hypotheses: Hypotheses, log_wealth: Floats) -> Floats:
+    """Share a part of the wealth out equally among the strategies of each null of `above`.
+
+    The mean over strategies stays what it was, thus an e-process; and a fixed alternative that a long good time has impoverished is
+    funded again, so that a challenger that fails late is found as soon as one that fails early.
+    """
+    split = len(hypotheses.above)
+    if split == 0:
+        return log_wealth
+    harm = log_wealth[..., :split, :]
+    part = np.log(SHARED) + log_mixture(harm)[..., None]
+    shared = np.logaddexp(np.log1p(-SHARED) + harm, part)
+    return np.concatenate([shared, log_wealth[..., split:, :]], -2)
 
 
 def log_mixture(log_wealth: Floats) -> Floats:

@@ -17,7 +17,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from maestro.decisions.sequential.hypotheses import STRATEGIES, Floats, Hypotheses, alternatives, bounds, log_mixture
+from maestro.decisions.sequential.hypotheses import (
+    STRATEGIES,
+    Floats,
+    Hypotheses,
+    alternatives,
+    bounds,
+    log_mixture,
+    share,
+)
 
 __all__ = ["TwoProportions", "bounds", "nearest_null", "update", "update_single"]
 
@@ -82,7 +90,7 @@ def update(hypotheses: Hypotheses, evidence: TwoProportions, counts: Floats) -> 
     a0 = nearest_null(a, b, all_a, all_b, c)
     gain = np.zeros(shape)
     gain[active] = _log_ratio(bad_a, all_a, a, a0) + _log_ratio(bad_b, all_b, b, a0 + c)
-    log_wealth = evidence.log_wealth + gain
+    log_wealth = share(hypotheses, evidence.log_wealth) + gain
     return TwoProportions(
         log_wealth, np.maximum(evidence.peak, log_mixture(log_wealth)), DISCOUNT * evidence.memory + counts
     )
@@ -109,7 +117,7 @@ def update_single(
     guesses = np.clip(guesses, limit[..., None], 1 - hypotheses.floor)
     null = np.broadcast_to(limit[..., None], guesses.shape)
     gain = np.where(guesses > null, _log_ratio(bad[..., None], total[..., None], np.maximum(guesses, null), null), 0.0)
-    log_wealth = evidence.log_wealth.copy()
+    log_wealth = share(hypotheses, evidence.log_wealth)
     log_wealth[..., :split, :] += gain[..., None, :]
     nothing = np.zeros_like(bad)
     memory = DISCOUNT * evidence.memory + np.stack([nothing, nothing, bad, total], -1)

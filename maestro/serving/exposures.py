@@ -1,0 +1,160 @@
+"""First exposures as Parquet segments: a bounded queue, written by a thread of its own, each file whole or not there."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import threading
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+from maestro.core.clock import Clock
+from maestro.core.exposure import COLUMNS
+from maestro.core.model import format_time
+from maestro.serving.graph._base import Observation
+from maestro.serving.units import UnitHasher
+
+log = logging.getLogger(__name__)
+
+FLUSH_S = 1.0
+SEGMENT_ROWS = 20_000
+
+
+class ExposureLog:
+    """Records the first exposure of a unit for each experiment, version and revision. A full queue drops and counts, and never waits.
+
+    A request that names no unit is a unit of its own.
+
+    Args:
+        folder: `$MAESTRO_HOME/exposures`; segments go to `<model>/<experiment>/`.
+        limit: records that may wait.
+    """
+
+    def __init__(self, folder: Path, hasher: UnitHasher, clock: Clock, *, limit: int, flush_s: float = FLUSH_S) -> None:
+        self.dropped = 0
+        self._folder = folder
+        self._hasher = hasher
+        self._clock = clock
+        self._limit = limit
+        self._flush_s = flush_s
+        self._queue: deque[tuple[str, tuple[Any, ...]]] = deque()
+        self._seen: dict[str, tuple[int, set[tuple[str, str, str]]]] = {}
+        self._process = secrets.token_hex(4)
+        self._number = 0
+        self._stop = threading.Event()
+        self._writing = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="exposures", daemon=True)
+        self._thread.start()
+
+    def open(self, model: str, revision: int) -> None:
+        """Begin a revision: units count as new, but for those that an earlier process has written for it."""
+        known = self._seen.get(model)
+        if known is None or known[0] != revision:
+            self._seen[model] = (revision, self._written(model, revision))
+
+    def observe(self, model: str, seen: Observation) -> None:
+        """Queue what is a first exposure; called on the event loop's thread."""
+        if seen.experiment is None:
+            return
+        revision, known = self._seen.get(model) or (seen.revision, set())
+        if revision != seen.revision:
+            known = set()  # a request that began on the revision before: its record may repeat, it is never lost
+        for row, unit in enumerate(seen.units):
+            text = unit.key(seen.key)
+            name = f"request-{secrets.token_hex(8)}" if text is None else self._hasher.hash(text)
+            identity = (seen.experiment, name, seen.version)
+            if text is not None:
+                if identity in known:
+                    continue
+                known.add(identity)
+            if len(self._queue) >= self._limit:
+                self.dropped += 1
+                continue
+            self._queue.append((model, self._record(seen, row, name)))
+
+    def flush(self) -> None:
+        """Write what waits."""
+        with self._writing:
+            while self._queue:
+                groups: dict[tuple[str, str, int], list[tuple[Any, ...]]] = {}
+                for _ in range(min(len(self._queue), SEGMENT_ROWS)):
+                    model, record = self._queue.popleft()
+                    groups.setdefault((model, record[1], record[5]), []).append(record)
+                for (model, experiment, revision), records in groups.items():
+                    self._write(model, experiment, revision, records)
+
+    def close(self) -> None:
+        """Write what waits and stop."""
+        self._stop.set()
+        self._thread.join(timeout=10)
+        self.flush()
+
+    def _record(self, seen: Observation, row: int, unit: str) -> tuple[Any, ...]:
+        reward = f"{seen.experiment}:{unit}:{seen.version}:{seen.revision}"
+        return (
+            format_time(self._clock.now()),
+            seen.experiment,
+            unit,
+            seen.arm,
+            seen.version,
+            seen.revision,
+            None,
+            seen.propensity,
+            seen.context(row),
+            seen.latency_s,
+            seen.outcome != "ok",
+            reward,
+        )
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._flush_s):
+            try:
+                self.flush()
+            except Exception:  # the writer must outlive any one segment
+                log.exception("exposures could not be written")
+
+    def _write(self, model: str, experiment: str, revision: int, records: list[tuple[Any, ...]]) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        columns = list(zip(*records, strict=True))
+        table = pa.table(
+            [pa.array(column, type=kind) for column, kind in zip(columns, _types(pa), strict=True)], names=list(COLUMNS)
+        )
+        folder = self._folder / model / experiment
+        self._number += 1
+        target = folder / f"r{revision:08d}-{self._process}-{self._number:06d}.parquet"
+        temporary = target.with_suffix(".parquet.partial")
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with temporary.open("wb") as file:
+                pq.write_table(table, file)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(target)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            self.dropped += len(records)
+            log.exception("%d exposures were lost", len(records))
+
+    def _written(self, model: str, revision: int) -> set[tuple[str, str, str]]:
+        import pyarrow.parquet as pq
+
+        found: set[tuple[str, str, str]] = set()
+        for path in sorted((self._folder / model).glob(f"*/r{revision:08d}-*.parquet")):
+            try:
+                columns = pq.read_table(path, columns=["experiment", "unit", "version"]).to_pydict()
+            except (OSError, ValueError):
+                log.warning("segment %s cannot be read; its units may be recorded again", path)
+                continue
+            found.update(zip(columns["experiment"], columns["unit"], columns["version"], strict=True))
+        return found
+
+
+def _types(pa: Any) -> list[Any]:
+    text = pa.string()
+    return [
+        text, text, text, text, text, pa.int64(), text, pa.float64(), pa.list_(pa.float64()), pa.float64(), pa.bool_(), text,
+    ]  # fmt: skip

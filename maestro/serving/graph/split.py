@@ -1,0 +1,107 @@
+"""A weighted split: sticky by key, each arm's failures its own, the fallback arm answers for an arm that failed."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import defaultdict
+from typing import Any
+
+from maestro.core.contract import ModelContract
+from maestro.core.errors import MaestroError
+from maestro.core.graph import FULL_WEIGHT, SplitNode
+from maestro.decisions.assignment import assign
+from maestro.serving.graph._base import Answer, Build, Call, GraphNode
+from maestro.serving.graph.arm import Arm
+from maestro.serving.table import Prediction
+
+
+class SplitRunner:
+    """Rows of one request go together when they are about one unit (or about nobody), else each by its own unit."""
+
+    def __init__(self, name: str, node: SplitNode, build: Build) -> None:
+        self.name = name
+        self._key = node.key
+        self._salt = node.salt
+        self._experiment = node.experiment
+        self._shares = node.arms
+        self._propensity = {arm.node: arm.weight / FULL_WEIGHT for arm in node.arms}
+        self._arms: dict[str, GraphNode] = {arm.node: build.node(arm.node) for arm in node.arms}
+        self._fallback = build.node(node.fallback) if node.fallback else None
+        self.version = "+".join(arm.version for arm in self._arms.values())
+
+    @property
+    def contracts(self) -> tuple[ModelContract, ...]:
+        """The fallback's first: what callers rely on."""
+        members = ([self._fallback] if self._fallback else []) + list(self._arms.values())
+        return tuple(contract for member in members for contract in member.contracts)
+
+    @property
+    def promised(self) -> ModelContract | None:
+        """The contract that callers rely on: the fallback's, else the first arm's; None when only remotes hold one."""
+        contracts = self.contracts
+        return contracts[0] if contracts else None
+
+    def arm_contracts(self) -> list[tuple[str, ModelContract]]:
+        """What each arm asks of its rows."""
+        return [(name, arm.contracts[0]) for name, arm in self._arms.items() if arm.contracts]
+
+    async def answer(self, call: Call) -> Answer:
+        """Choose and ask."""
+        if len(call.units) == 1:
+            return await self._one(self._choose(call.units[0].key(self._key)), call)
+        groups: dict[str, list[int]] = defaultdict(list)
+        anonymous = self._choose(None)
+        for row, unit in enumerate(call.units):
+            key = unit.key(self._key)
+            groups[anonymous if key is None else self._choose(key)].append(row)
+        if len(groups) == 1:
+            return await self._one(next(iter(groups)), call)
+        return await self._several(groups, call)
+
+    def _choose(self, key: str | None) -> str:
+        # With no key the draw is per request, from a source that the caller cannot predict.
+        return assign(self._shares, self._salt, secrets.token_hex(8) if key is None else key)
+
+    async def _one(self, chosen: str, call: Call) -> Answer:
+        try:
+            return await self._attempt(self._arms[chosen], call)
+        except MaestroError as failure:
+            fallback = self._fallback
+            if fallback is None or fallback.name == chosen:
+                raise
+            try:
+                answer = await fallback.answer(call.stand_in())
+            except MaestroError as error:
+                # The fallback's error is what the caller can act on, unless only the arm has told what is wrong.
+                raise error from failure
+            return Answer(answer.prediction, answer.version, chosen, fallback.name)
+
+    async def _attempt(self, arm: GraphNode, call: Call) -> Answer:
+        if isinstance(arm, Arm):
+            return await arm.attempt(
+                call, experiment=self._experiment, propensity=self._propensity[arm.name], key=self._key
+            )
+        return await arm.answer(call)
+
+    async def _several(self, groups: dict[str, list[int]], call: Call) -> Answer:
+        parts = await asyncio.gather(
+            *(
+                self._one(
+                    chosen,
+                    Call(call.table.take(rows), tuple(call.units[row] for row in rows), call.first, call.offload),
+                )
+                for chosen, rows in groups.items()
+            )
+        )
+        values: list[Any] = [None] * len(call.units)
+        for rows, part in zip(groups.values(), parts, strict=True):
+            for row, value in zip(rows, part.prediction.values, strict=True):
+                values[row] = value
+        fallbacks = [part.fallback for part in parts if part.fallback]
+        return Answer(
+            Prediction(values),
+            ",".join(dict.fromkeys(part.version for part in parts)),
+            ",".join(part.arm for part in parts),
+            ",".join(fallbacks) or None,
+        )

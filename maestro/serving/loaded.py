@@ -1,0 +1,54 @@
+"""A version that has been verified, loaded and warmed."""
+
+from __future__ import annotations
+
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maestro.core.contract import ModelContract
+from maestro.serving.contract import Validator
+from maestro.serving.runtimes._base import ModelRuntime
+
+
+class LoadedVersion:
+    """What answers for one digest; shared by every graph that pins it.
+
+    Args:
+        trained: the sorted entity hashes (uint64) that the version was trained on; None when it says nothing about them.
+        folder: the private copy of its files, removed on close.
+        signed: False when it was let in unsigned.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: str,
+        version: str,
+        digest: str,
+        contract: ModelContract,
+        validator: Validator,
+        runtime: ModelRuntime,
+        trained: NDArray[np.uint64] | None,
+        folder: Path,
+        signed: bool,
+    ) -> None:
+        self.model = model
+        self.version = version
+        self.digest = digest
+        self.contract = contract
+        self.validator = validator
+        self.runtime = runtime
+        self.trained = trained
+        self.folder = folder
+        self.signed = signed
+        self.executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"predict-{version}")
+
+    def close(self) -> None:
+        """Release the runtime, its thread and its files."""
+        self.runtime.close()
+        self.executor.shutdown(wait=False, cancel_futures=True)
+        shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""Protocol adapters: each turns its own form into a request of the data plane and the answer back. They hold no decision."""

@@ -1,0 +1,57 @@
+"""Liveness, readiness and metrics: `/healthz`, `/ping`, `/v2/health/*`, `/metrics`."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response
+
+from maestro.serving.protocols.documents import HealthDocument, ReadyDocument
+from maestro.serving.server import ModelServer
+
+
+def health_routes(server: ModelServer) -> APIRouter:
+    """The routes; none needs a key."""
+    router = APIRouter(tags=["health"])
+
+    def ready() -> ReadyDocument:
+        return ReadyDocument(ready=server.is_ready(), unsigned_allowed=server.options.serving.allow_unsigned)
+
+    @router.get("/healthz")
+    async def healthz() -> HealthDocument:
+        """Whether the process works, and what it serves."""
+        return HealthDocument(
+            status="draining" if server.draining else "alive",
+            ready=server.is_ready(),
+            unsigned_allowed=server.options.serving.allow_unsigned,
+            models={model: served.revision for model, served in server.plane.graphs.items()},
+            refused=server.follower.pending(),
+        )
+
+    @router.get("/v2/health/live")
+    async def live() -> ReadyDocument:
+        """200 while the process works."""
+        return ready()
+
+    @router.get("/v2/health/ready", responses={503: {"model": ReadyDocument, "description": "not ready"}})
+    async def ready_route(response: Response) -> ReadyDocument:
+        """200 when every graph that lies there has a served revision."""
+        document = ready()
+        response.status_code = 200 if document.ready else 503
+        return document
+
+    @router.get("/ping", responses={503: {"model": ReadyDocument, "description": "not ready"}})
+    async def ping(response: Response) -> ReadyDocument:
+        """MLflow's readiness."""
+        return await ready_route(response)
+
+    @router.get(
+        "/metrics",
+        response_class=Response,
+        responses={
+            200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Prometheus exposition"}
+        },
+    )
+    async def metrics() -> Response:
+        """The server's counters."""
+        return Response(server.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    return router

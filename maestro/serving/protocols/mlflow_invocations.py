@@ -1,0 +1,91 @@
+"""`POST /invocations` as `mlflow models serve` takes it: `dataframe_split`, `dataframe_records`, `instances`, `inputs`, or CSV.
+
+Source: https://mlflow.org/docs/latest/ml/deployment/deploy-model-locally/
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any, ClassVar
+
+import msgspec
+
+from maestro.core.errors import BadInput, MaestroError, Malformed
+from maestro.serving.dataplane import InferRequest
+from maestro.serving.protocols.endpoint import JSON, Body, Render, decode, plain_problem
+from maestro.serving.protocols.predict import render
+from maestro.serving.protocols.rows import columns_of, table_of
+from maestro.serving.table import Table
+
+CSV = "text/csv"
+_FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
+
+
+class _Split(msgspec.Struct, forbid_unknown_fields=True):
+    data: list[list[Any]]
+    columns: list[str] | None = None
+    index: list[Any] | None = None
+
+
+class _Invocation(msgspec.Struct, forbid_unknown_fields=True):
+    dataframe_split: _Split | None = None
+    dataframe_records: list[dict[str, Any]] | None = None
+    instances: list[Any] | None = None
+    inputs: list[Any] | dict[str, Any] | None = None
+    params: dict[str, Any] | None = None
+
+
+_decoder = msgspec.json.Decoder(_Invocation)
+
+
+class InvocationsAdapter:
+    """MLflow's scoring protocol."""
+
+    media_types: ClassVar[tuple[str, ...]] = (JSON, CSV)
+
+    def read(self, body: Body) -> tuple[InferRequest, Render]:
+        """One of the forms, no two at once."""
+        table = _csv(body.data) if body.media_type == CSV else _json(body.data)
+        return InferRequest(body.query.get("model"), table, None, body.context), render
+
+    def problem(self, error: MaestroError) -> tuple[int, dict[str, Any]]:
+        """As it is."""
+        return plain_problem(error)
+
+
+def _json(data: bytes) -> Table:
+    sent: _Invocation = decode(data, _decoder)
+    given = [form for form in _FORMS if getattr(sent, form) is not None]
+    if len(given) != 1:
+        raise BadInput(
+            f"the body holds {' and '.join(given) or 'none'} of {', '.join(_FORMS)}",
+            field=given[1] if given else "instances",
+            remedy="send exactly one of them",
+        )
+    if sent.params:
+        raise BadInput("params are not taken by the models served here", field="params", remedy="leave params out")
+    if sent.dataframe_split is not None:
+        split = sent.dataframe_split
+        names = None if split.columns is None else tuple(split.columns)
+        return Table(rows=split.data, names=names, where="dataframe_split")
+    if sent.dataframe_records is not None:
+        return Table(records=sent.dataframe_records, where="dataframe_records")
+    if sent.instances is not None:
+        return table_of(sent.instances, "instances")
+    if isinstance(sent.inputs, dict):
+        return columns_of(sent.inputs, "inputs")
+    return table_of(sent.inputs or [], "inputs")
+
+
+def _csv(data: bytes) -> Table:
+    try:
+        lines = list(csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True))
+    except UnicodeDecodeError:
+        raise Malformed("the CSV body is not UTF-8", remedy="send UTF-8") from None
+    except csv.Error as error:
+        raise Malformed(f"the body is not CSV: {error}", remedy="send a header line, then a line a row") from None
+    lines = [line for line in lines if line]
+    if not lines:
+        raise Malformed("the body is empty", remedy="send a header line, then a line a row")
+    return Table(rows=lines[1:], names=tuple(lines[0]), where="csv", text=True)

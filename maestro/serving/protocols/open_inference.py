@@ -1,0 +1,193 @@
+"""Open Inference Protocol, version 2, over REST.
+
+Source: https://github.com/kserve/open-inference-protocol/blob/main/specification/protocol/inference_rest.md. A request carries either one
+two-dimensional tensor (rows × features, by position) or one tensor a feature (by name). Text members of `parameters` are values that a split
+may stick to. Errors carry the protocol's `error` beside the members of a problem document, and rows at fault give 400.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import msgspec
+import numpy as np
+
+from maestro.core.contract import ModelContract
+from maestro.core.errors import BadInput, MaestroError
+from maestro.serving.dataplane import InferRequest, InferResult
+from maestro.serving.protocols.endpoint import JSON, Body, Render, decode
+from maestro.serving.protocols.rows import columns_of
+from maestro.serving.table import Prediction, Table
+
+NUMBERS = frozenset(["UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64"])
+DATATYPES = NUMBERS | {"BOOL", "BYTES"}
+FEATURE_DATATYPES = {"float64": "FP64", "int64": "INT64", "bool": "BOOL", "string": "BYTES"}
+ANSWER, SCORES = "predict", "probabilities"
+
+
+class _Tensor(msgspec.Struct):
+    name: str
+    shape: list[int]
+    datatype: str
+    data: list[Any]
+    parameters: dict[str, Any] | None = None
+
+
+class _Output(msgspec.Struct):
+    name: str
+    parameters: dict[str, Any] | None = None
+
+
+class _Request(msgspec.Struct):
+    inputs: list[_Tensor]
+    id: str | None = None
+    parameters: dict[str, Any] | None = None
+    outputs: list[_Output] | None = None
+
+
+_decoder = msgspec.json.Decoder(_Request)
+_encode = msgspec.json.Encoder().encode
+
+
+class OpenInferenceAdapter:
+    """`POST /v2/models/{model}[/versions/{version}]/infer`."""
+
+    media_types: ClassVar[tuple[str, ...]] = (JSON,)
+
+    def read(self, body: Body) -> tuple[InferRequest, Render]:
+        """Tensors as a table."""
+        sent: _Request = decode(body.data, _decoder)
+        table = _table(sent.inputs)
+        wanted = None if sent.outputs is None else [output.name for output in sent.outputs]
+        for name in wanted or ():
+            if name not in (ANSWER, SCORES):
+                raise BadInput(f"unknown output {name[:80]!r}", field="outputs", remedy=f"ask for {ANSWER} or {SCORES}")
+        context = dict(body.context)
+        context |= {
+            name: str(value)
+            for name, value in (sent.parameters or {}).items()
+            if isinstance(value, str | int) and not isinstance(value, bool)
+        }
+        request = InferRequest(body.path["model"], table, None, context, body.path.get("version"))
+        return request, lambda result: _render(result, sent.id, wanted)
+
+    def problem(self, error: MaestroError) -> tuple[int, dict[str, Any]]:
+        """With the protocol's own member, and 400 for rows at fault."""
+        status = 400 if error.status == 422 else error.status
+        return status, error.problem() | {"status": status, "error": error.detail}
+
+
+def metadata_inputs(contract: ModelContract | None) -> list[dict[str, Any]]:
+    """A contract's features as metadata tensors."""
+    if contract is None:
+        return []
+    return [
+        {"name": feature.name, "datatype": FEATURE_DATATYPES[feature.type], "shape": [-1, 1]}
+        for feature in contract.features
+    ]
+
+
+def metadata_outputs(contract: ModelContract | None) -> list[dict[str, Any]]:
+    """A contract's answer as a metadata tensor."""
+    if contract is None:
+        return []
+    classes = contract.output.classes or ()
+    datatype = "FP64"
+    if contract.output.kind in ("classification", "anomaly"):
+        datatype = "INT64" if all(text.lstrip("-").isdigit() for text in classes) else "BYTES"
+    return [{"name": ANSWER, "datatype": datatype, "shape": [-1]}]
+
+
+def _table(inputs: list[_Tensor]) -> Table:
+    if not inputs:
+        raise BadInput("inputs holds no tensor", field="inputs", remedy="send at least one tensor")
+    for index, tensor in enumerate(inputs):
+        _check(tensor, f"inputs[{index}]")
+    only = inputs[0]
+    if len(inputs) == 1 and len(only.shape) == 2:
+        return _matrix(only)
+    names = [tensor.name for tensor in inputs]
+    if len(set(names)) != len(names):
+        raise BadInput("inputs names a tensor twice", field="inputs", remedy="send each feature once")
+    return columns_of({tensor.name: _flat(tensor.data) for tensor in inputs}, "inputs")
+
+
+def _matrix(tensor: _Tensor) -> Table:
+    rows, width = tensor.shape
+    flat = _flat(tensor.data)
+    if tensor.datatype in NUMBERS and all(type(value) is float or type(value) is int for value in flat):
+        try:
+            return Table(matrix=np.array(flat, dtype=np.float64).reshape(rows, width), where="inputs[0]")
+        except (OverflowError, ValueError):
+            pass
+    return Table(rows=[flat[start : start + width] for start in range(0, rows * width, width or 1)], where="inputs[0]")
+
+
+def _check(tensor: _Tensor, where: str) -> None:
+    if tensor.datatype not in DATATYPES:
+        raise BadInput(
+            f"{where}: unknown datatype {tensor.datatype[:40]!r}",
+            field=f"{where}.datatype",
+            remedy=f"send one of: {', '.join(sorted(DATATYPES))}",
+        )
+    if not 1 <= len(tensor.shape) <= 2 or any(size < 0 for size in tensor.shape):
+        raise BadInput(
+            f"{where}: shape {tensor.shape[:8]} is not [rows] or [rows, features]",
+            field=f"{where}.shape",
+            remedy="send rows of features",
+        )
+    count = len(_flat(tensor.data))
+    if count != math.prod(tensor.shape):
+        raise BadInput(
+            f"{where}: shape {tensor.shape} holds {math.prod(tensor.shape)} values, data {count}",
+            field=f"{where}.data",
+            remedy="send as many values as the shape says",
+        )
+
+
+def _flat(data: list[Any]) -> list[Any]:
+    if not any(isinstance(item, list) for item in data):
+        return data
+    return [value for item in data for value in (item if isinstance(item, list) else [item])]
+
+
+def _render(result: InferResult, identity: str | None, wanted: list[str] | None) -> bytes:
+    prediction = result.answer.prediction
+    outputs = []
+    if wanted is None or ANSWER in wanted:
+        outputs.append(_answer(prediction))
+    if prediction.scores is not None and (wanted is None or SCORES in wanted):
+        outputs.append(
+            {
+                "name": SCORES,
+                "shape": list(prediction.scores.shape),
+                "datatype": "FP64",
+                "data": prediction.scores.ravel().tolist(),
+            }
+        )
+    document: dict[str, Any] = {
+        "model_name": result.model,
+        "model_version": result.answer.version,
+        "outputs": outputs,
+    }
+    if identity is not None:
+        document["id"] = identity
+    return _encode(document)
+
+
+def _answer(prediction: Prediction) -> dict[str, Any]:
+    values = prediction.values
+    shape = [len(values)]
+    if values and isinstance(values[0], list):
+        shape.append(len(values[0]))
+        values = [item for row in values for item in row]
+    if all(isinstance(value, bool) for value in values):
+        datatype = "BOOL"
+    elif all(isinstance(value, int) for value in values):
+        datatype = "INT64"
+    elif all(isinstance(value, int | float) for value in values):
+        datatype = "FP64"
+    else:
+        datatype, values = "BYTES", [str(value) for value in values]
+    return {"name": ANSWER, "shape": shape, "datatype": datatype, "data": values}

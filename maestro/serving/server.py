@@ -1,0 +1,180 @@
+"""The model server without its doors: everything that the protocol adapters stand on, put together once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from maestro.clients.home import Home
+from maestro.core.clock import Clock, SystemClock
+from maestro.core.errors import Unreachable
+from maestro.core.seams import Reading
+from maestro.core.settings import Settings
+from maestro.serving.auth import ServerAuth
+from maestro.serving.dataplane import DataPlane, FeatureSource
+from maestro.serving.evidence import Evidence
+from maestro.serving.exposures import ExposureLog
+from maestro.serving.graph._base import Observation
+from maestro.serving.labels import LabelIntake
+from maestro.serving.loading import VersionLoader
+from maestro.serving.metrics import ServerMetrics
+from maestro.serving.runtimes import RuntimeFactory, Runtimes
+from maestro.serving.served import ServedGraph
+from maestro.serving.swap import GraphFollower
+from maestro.serving.units import UnitHasher
+
+ENVIRONMENT = "production"
+"""The environment whose statements count, unless another is named."""
+
+
+@dataclass
+class ModelServer:
+    """Owns the data plane, the follower of graph files, the evidence and the exposure log.
+
+    Args:
+        home: where versions, graphs, trust policy and records lie.
+        options: the settings.
+        environment: the environment whose statements count.
+        features: the feature store; None without one.
+    """
+
+    home: Home
+    options: Settings
+    environment: str = ENVIRONMENT
+    clock: Clock = field(default_factory=SystemClock)
+    features: FeatureSource | None = None
+    runtimes: RuntimeFactory = field(default_factory=Runtimes)
+
+    def __post_init__(self) -> None:
+        serving = self.options.serving
+        self._private = tempfile.TemporaryDirectory(prefix="maestro-serving-")
+        self.metrics = ServerMetrics(unsigned_allowed=serving.allow_unsigned)
+        self.plane = DataPlane(
+            self.metrics, features=self.features, max_rows=serving.max_rows, queue_limit=serving.queue_limit
+        )
+        self.auth = ServerAuth(serving.auth, self.home.server_keys, self.clock)
+        self.hasher = UnitHasher(self.home.keys / "units.json", self.clock)
+        self.evidence = Evidence(self.home.exposures, self.hasher, self.metrics, self.clock)
+        self.exposures = ExposureLog(self.home.exposures, self.hasher, self.clock, limit=serving.exposure_queue)
+        self.metrics.dropped = lambda: self.exposures.dropped + self.evidence.dropped
+        self.labels = LabelIntake(self.plane, self.evidence)
+        loader = VersionLoader(
+            self.home,
+            Path(self._private.name),
+            trust_path=self.options.trust_policy or self.home.trust_policy,
+            environment=self.environment,
+            clock=self.clock,
+            allow_unsigned=serving.allow_unsigned,
+            runtimes=self.runtimes,
+            out_of_range=self._out_of_range,
+        )
+        self.follower = GraphFollower(
+            self.home.graphs,
+            self.plane,
+            loader,
+            self.clock,
+            on_served=self._on_served,
+            observe=self._observe,
+            poll_s=serving.graph_poll_s,
+        )
+        self.draining = False
+        self._following: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Serve what the graph files say, and follow them."""
+        await self.follower.look()
+        self._following = asyncio.get_running_loop().create_task(self.follower.run())
+
+    async def stop(self) -> None:
+        """Write what waits to be written, end model processes."""
+        self.draining = True
+        if self._following is not None:
+            self._following.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._following
+        await self.follower.close()
+        await asyncio.to_thread(self.exposures.close)
+        self.evidence.close()
+        self.plane.close()
+        self._private.cleanup()
+
+    def is_ready(self) -> bool:
+        """Whether the server answers for every graph that lies there: at least one, none of them without a served revision."""
+        refused_unserved = [model for model in self.follower.refusals if model not in self.plane.graphs]
+        return not self.draining and bool(self.plane.graphs) and not refused_unserved
+
+    def reading(self, model: str, label_wait_s: float) -> Reading:
+        """The counters of every arm that serves `model` now.
+
+        Raises:
+            NotFound: it is not served.
+        """
+        served = self.plane.served(model)
+        return self.evidence.reading(
+            model,
+            revision=served.revision,
+            arms=served.arms,
+            trained=served.trained(),
+            label_wait_s=label_wait_s,
+            dropped=self.exposures.dropped,
+        )
+
+    def _on_served(self, served: ServedGraph) -> None:
+        self.hasher.rotate_if_due()
+        self.evidence.open(served.model)
+        self.exposures.open(served.model, served.revision)
+        self.plane.prepare(served)
+
+    def _observe(self, model: str, seen: Observation) -> None:
+        self.evidence.observe(model, seen)
+        self.exposures.observe(model, seen)
+
+    def _out_of_range(self, model: str, feature: str, count: int) -> None:
+        self.metrics.out_of_range[model, feature] += count
+
+
+class _Online(Protocol):
+    def get(self, feature_service: str, entity_rows: list[dict[str, Any]]) -> list[dict[str, float | None]]: ...
+
+
+class LazyFeatures:
+    """The online store, opened when a model that has a feature service is served: its library takes seconds and hundreds of megabytes to import."""
+
+    def __init__(self, repository: Path) -> None:
+        self._repository = repository
+        self._source: _Online | None = None
+
+    def get(self, feature_service: str, entity_rows: list[dict[str, Any]]) -> list[dict[str, float | None]]:
+        """Look up.
+
+        Raises:
+            Unreachable: there is no store, or its library is not installed.
+        """
+        return self._opened().get(feature_service, entity_rows)
+
+    def open(self) -> None:
+        """Import the library and open the store."""
+        self._opened()
+
+    def _opened(self) -> _Online:
+        if self._source is None:
+            if not self._repository.is_dir():
+                raise Unreachable(
+                    f"there is no feature store at {self._repository}",
+                    remedy="apply and materialise the feature repository",
+                    component="feature store",
+                )
+            try:
+                from maestro.clients.feast import OnlineFeatures
+            except ModuleNotFoundError as error:
+                raise Unreachable(
+                    f"the feature store's library is not installed: {error}",
+                    remedy="pip install 'maestro-ml[features]'",
+                    component="feature store",
+                ) from None
+            self._source = OnlineFeatures(self._repository)
+        return self._source

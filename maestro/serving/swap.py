@@ -1,0 +1,328 @@
+"""Hot swap: graph files are followed; a new revision is verified, loaded and warmed before one assignment makes it the one that answers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+from pydantic import ValidationError
+
+from maestro.core.canonical import digest_bytes
+from maestro.core.clock import Clock
+from maestro.core.errors import BadInput, MaestroError, Malformed, NotFound, from_validation
+from maestro.core.graph import InferenceGraph, ModelNode, RemoteNode
+from maestro.core.model import Time
+from maestro.core.versions import parse_version
+from maestro.serving.admission import purposes
+from maestro.serving.dataplane import DataPlane
+from maestro.serving.graph import arm_names, build_graph
+from maestro.serving.graph._base import Build, GraphNode, Observation
+from maestro.serving.graph.model import ModelNodeRunner
+from maestro.serving.graph.remote import RemoteRunner
+from maestro.serving.loaded import LoadedVersion
+from maestro.serving.loading import VersionLoader
+from maestro.serving.served import ServedGraph
+
+log = logging.getLogger(__name__)
+
+MAX_GRAPH_BYTES = 1_000_000
+DRAIN_S = 30.0
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a graph file is not served."""
+
+    content: str | None
+    revision: int | None
+    at: Time
+    error: MaestroError
+
+
+Observer = Callable[[str, Observation], None]
+
+
+class GraphFollower:
+    """Keeps the data plane on what the graph files say.
+
+    Every file `<model>.yaml` in the folder is one model's graph. A file that cannot be read, breaks a contract or names a version that is corrupt,
+    unsigned or not admitted is refused: what was served stays, the reason is kept and counted, and the file is tried again when it or
+    anything that the refusal may hang on (the version's folder, the trust policy) has changed. The versions of the revision before stay loaded, so that
+    going back is instant. Needs no network, database or registry.
+
+    Args:
+        folder: the graph files.
+        plane: whose `graphs` are replaced.
+        on_served: called on the event loop just before a revision starts to answer.
+        observe: called with each first attempt of an arm.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        plane: DataPlane,
+        loader: VersionLoader,
+        clock: Clock,
+        *,
+        on_served: Callable[[ServedGraph], None],
+        observe: Observer,
+        poll_s: float,
+    ) -> None:
+        self.refusals: dict[str, Refusal] = {}
+        self.previous: dict[str, ServedGraph] = {}
+        self._folder = folder
+        self._plane = plane
+        self._loader = loader
+        self._clock = clock
+        self._on_served = on_served
+        self._observe = observe
+        self._poll_s = poll_s
+        self._tried: dict[str, tuple[object, ...]] = {}
+        self._refused: dict[str, InferenceGraph] = {}
+        self._loaded: dict[str, LoadedVersion] = {}
+        self._client = httpx.AsyncClient(trust_env=False)
+        self._background: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Follow until cancelled."""
+        while True:
+            try:
+                await self.look()
+            except Exception:  # a follower that dies would freeze traffic where it is
+                log.exception("graph files could not be looked at")
+            await asyncio.sleep(self._poll_s)
+
+    async def look(self) -> None:
+        """One look at every file."""
+        files = {path.stem: path for path in sorted(self._folder.glob("*.yaml"))} if self._folder.is_dir() else {}
+        for model, path in files.items():
+            await self._look_at(model, path)
+        for model in set(self._plane.graphs) - set(files):
+            if model not in self._tried:
+                continue
+            del self._tried[model]
+            self._refuse(
+                model,
+                None,
+                None,
+                NotFound(f"graph file {model}.yaml is gone; the last revision stays", remedy="write the file again"),
+            )
+
+    async def close(self) -> None:
+        """Release every version."""
+        await self._client.aclose()
+        for task in list(self._background):
+            task.cancel()
+        for loaded in self._loaded.values():
+            loaded.close()
+        self._loaded.clear()
+
+    def pending(self) -> list[str]:
+        """Models whose file asks for something that is not served."""
+        return sorted(self.refusals)
+
+    async def _look_at(self, model: str, path: Path) -> None:
+        content: str | None = None
+        graph: InferenceGraph | None = None
+        try:
+            data = await asyncio.to_thread(_read, path)
+            content = digest_bytes(data)
+            if self._tried.get(model) == (content, *self._hangs_on(model)):
+                return
+            self._refused.pop(model, None)
+            current = self._plane.graphs.get(model)
+            if current is None or current.content != content:
+                graph = parse_graph(data, path.name)
+                if graph.metadata.name != model:
+                    raise BadInput(
+                        f"{path.name} holds the graph of {graph.metadata.name!r}",
+                        field="metadata.name",
+                        remedy=f"name the file {graph.metadata.name}.yaml",
+                    )
+                # Remembered before the attempt: what changes while it runs is a reason to try again.
+                self._refused[model] = graph
+                self._tried[model] = (content, *self._hangs_on(model))
+                await self._swap(model, graph, content)
+                self._refused.pop(model, None)
+            self.refusals.pop(model, None)
+            self._tried[model] = (content,)
+        except MaestroError as error:
+            if graph is None:
+                self._tried[model] = (content,)
+            self._refuse(model, content, None if graph is None else graph.metadata.revision, error)
+
+    def _hangs_on(self, model: str) -> list[object]:
+        """What the refusal of a graph may hang on beside its file: the trust policy and the versions that it names."""
+        graph = self._refused.get(model)
+        if graph is None:
+            return []
+        paths = [self._loader.trust_path]
+        for node in graph.models().values():
+            folder = self._loader.home.version(node.model, node.version)
+            paths += [
+                folder,
+                folder / "files",
+                folder / "provenance.json",
+                folder / "manifest.json",
+                folder / "statements",
+            ]
+            if (folder / "statements").is_dir():
+                paths += sorted((folder / "statements").iterdir())
+        return [_identity(path) for path in paths]
+
+    def _refuse(self, model: str, content: str | None, revision: int | None, error: MaestroError) -> None:
+        last = self.refusals.get(model)
+        self.refusals[model] = Refusal(content, revision, self._clock.now(), error)
+        if last is None or (last.content, last.error.detail) != (content, error.detail):
+            self._plane.metrics.swaps["refused"] += 1
+            log.warning("graph of %s refused: %s", model, error.detail)
+
+    async def _swap(self, model: str, graph: InferenceGraph, content: str) -> None:
+        current = self._plane.graphs.get(model)
+        fresh: dict[str, LoadedVersion] = {}
+        try:
+            served = await self._prepare(graph, content, fresh)
+            if current is not None:
+                _refuse_break(current, served)
+        except BaseException:
+            for loaded in fresh.values():
+                await asyncio.to_thread(loaded.close)
+            raise
+        self._loaded.update(fresh)
+        self._on_served(served)
+        self._plane.graphs[model] = served  # the switch: requests that are under way keep the revision that they took
+        self._plane.metrics.swaps["ok"] += 1
+        self.refusals.pop(model, None)
+        retired = self.previous.get(model)
+        if current is not None:
+            self.previous[model] = current
+        log.info("graph of %s: revision %d answers", model, served.revision)
+        if retired is not None:
+            self._spawn(self._release(retired))
+
+    async def _prepare(self, graph: InferenceGraph, content: str, fresh: dict[str, LoadedVersion]) -> ServedGraph:
+        wanted = purposes(graph)
+        versions: dict[str, LoadedVersion] = {}
+        for name, purpose in wanted.items():
+            node = graph.nodes[name]
+            assert isinstance(node, ModelNode)  # noqa: S101 - purposes lists model nodes only
+            loaded = self._loaded.get(node.digest) or fresh.get(node.digest)
+            if loaded is not None:
+                await asyncio.to_thread(self._loader.admit, node, purpose)
+            else:
+                loaded = fresh[node.digest] = await asyncio.to_thread(self._loader.load, node, purpose)
+            versions[name] = loaded
+
+        holder: list[ServedGraph] = []
+
+        def leaf(name: str) -> GraphNode:
+            node = graph.nodes[name]
+            if isinstance(node, ModelNode):
+                return ModelNodeRunner(name, versions[name], node.timeout_ms / 1000)
+            assert isinstance(node, RemoteNode)  # noqa: S101 - the two kinds of leaf
+            return RemoteRunner(name, node.url, node.timeout_ms / 1000, self._client)
+
+        def spawn(work: Coroutine[Any, Any, None]) -> None:
+            self._spawn(_held(holder[0], work))
+
+        model = graph.metadata.name
+        build = Build(graph, self._plane.metrics, leaf, lambda seen: self._observe(model, seen), spawn)
+        root = build_graph(build)
+        arms = tuple((name, build.nodes[name].version) for name in arm_names(graph))
+        served = ServedGraph(graph, content, root, build.nodes, versions, wanted, arms)
+        holder.append(served)
+        return served
+
+    async def _release(self, retired: ServedGraph) -> None:
+        """Close the versions that neither the current nor the previous revision of any model holds, once nobody waits for them."""
+        deadline = self._clock.monotonic() + DRAIN_S
+        while retired.inflight and self._clock.monotonic() < deadline:
+            await asyncio.sleep(0.05)
+        held = {
+            loaded.digest
+            for graphs in (self._plane.graphs, self.previous)
+            for served in graphs.values()
+            for loaded in served.versions.values()
+        }
+        for loaded in retired.versions.values():
+            if loaded.digest not in held and self._loaded.pop(loaded.digest, None) is not None:
+                await asyncio.to_thread(loaded.close)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+
+async def _held(served: ServedGraph, work: Coroutine[Any, Any, None]) -> None:
+    served.inflight += 1
+    try:
+        await work
+    finally:
+        served.inflight -= 1
+
+
+def parse_graph(data: bytes, name: str) -> InferenceGraph:
+    """A graph from the bytes of a file.
+
+    Raises:
+        Malformed: it is not YAML.
+        BadInput: a field is wrong; it is named.
+    """
+    try:
+        document = yaml.safe_load(data)
+        return InferenceGraph.model_validate(document)
+    except yaml.YAMLError as error:
+        line = str(error).replace("\n", " ")[:200]
+        raise Malformed(f"{name} is not YAML: {line}", remedy="restore the file") from None
+    except ValidationError as error:
+        raise from_validation(error, name) from None
+    except (RecursionError, ValueError) as error:
+        raise Malformed(f"{name} cannot be read: {type(error).__name__}", remedy="restore the file") from None
+
+
+def _refuse_break(current: ServedGraph, following: ServedGraph) -> None:
+    before, after = current.contract, following.contract
+    if before is None or after is None or not before.breaks(after):
+        return
+    old, new = (_production(served) for served in (current, following))
+    if old is not None and new is not None and parse_version(new).major > parse_version(old).major:
+        return
+    raise BadInput(
+        "the new version's contract breaks the one that callers rely on (features, order, output or entity keys differ)",
+        field="nodes",
+        remedy="give a version that breaks its callers a new major number, and tell them",
+    )
+
+
+def _production(served: ServedGraph) -> str | None:
+    for name, loaded in served.versions.items():
+        if served.purposes[name] == "production":
+            return loaded.version
+    return None
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_GRAPH_BYTES + 1)
+    except OSError as error:
+        raise Malformed(f"{path.name} cannot be read: {error.strerror}", remedy="restore the file") from None
+    if len(data) > MAX_GRAPH_BYTES:
+        raise Malformed(f"{path.name} is longer than {MAX_GRAPH_BYTES} bytes", remedy="restore the file")
+    return data
+
+
+def _identity(path: Path) -> tuple[int, int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return (status.st_ino, status.st_mtime_ns, status.st_size)

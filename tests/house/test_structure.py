@@ -1,0 +1,187 @@
+"""The same word everywhere: package, folder, script, command, route and test; nothing is an orphan in either direction."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from maestro.cli.main import COMMANDS
+from tests.house.source import ROOT, files, imports, module_name, python_files, tree
+
+DOMAINS = {"training", "serving", "governance", "ab-testing", "monitoring", "observability", "security", "operations"}
+TESTS_OF_NO_PACKAGE = {"house", "e2e", "scripts", "faults", "manifests", "cluster", "tools"}
+
+PROMISED_SCRIPTS = [
+    "governance/approval-workflow.py",
+    "governance/deployment-automation.py",
+    "governance/lineage-tracker.py",
+    "governance/version-management.py",
+    "monitoring/drift/data-drift-monitor.py",
+    "operations/sla-monitor.py",
+    "training/optuna/cost-aware-optimizer.py",
+    "training/optuna/multi-objective-tuning.py",
+    "training/optuna/optuna-study-example.py",
+]
+SCRIPTS = [path for path in python_files(*DOMAINS) if "-" in path.stem]
+
+
+def packages() -> set[str]:
+    return {path.parts[1] for path in python_files("maestro") if len(path.parts) > 2}
+
+
+def test_every_promised_script_is_there() -> None:
+    assert [name for name in PROMISED_SCRIPTS if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=str)
+def test_a_script_holds_no_logic(path: Path) -> None:
+    """A docstring, the import of `main` with the advice where it fails, and the exit; nothing else."""
+    _, *statements = tree(path).body
+    assert ast.get_docstring(tree(path))
+    for statement in statements:
+        source = ast.unparse(statement)
+        if isinstance(statement, ast.Import | ast.ImportFrom):
+            continue
+        if isinstance(statement, ast.Try):
+            assert [type(inner) for inner in statement.body] == [ast.ImportFrom]
+            assert [ast.unparse(handler.type or ast.Constant(None)) for handler in statement.handlers] == [
+                "ModuleNotFoundError"
+            ]
+            assert "sys.exit(2)" in ast.unparse(statement.handlers[0])
+        else:
+            assert source.replace("'", '"') in {
+                "sys.exit(main())",
+                'if __name__ == "__main__":\n    sys.exit(main())',
+            }, source
+    assert any(name.startswith("maestro.cli.") for name, _ in imports(path))
+    assert "sys.path" not in ast.unparse(tree(path))
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=str)
+def test_a_script_answers_help_and_refuses_an_unknown_flag(path: Path) -> None:
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, str(ROOT / path), *words],
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
+            cwd=ROOT,
+        )
+
+    shown = run("--help")
+    assert shown.returncode == 0, shown.stderr
+    assert "Usage" in shown.stdout
+    refused = run("--no-such-flag")
+    assert refused.returncode == 2, refused.stderr
+    assert "--no-such-flag" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize("path", SCRIPTS[:1], ids=str)
+def test_without_the_package_a_script_says_how_to_activate_it(path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", str(ROOT / path)], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 2
+    assert "activate" in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_every_script_is_promised_or_documented() -> None:
+    pages = "\n".join((ROOT / path).read_text() for path in files() if path.suffix == ".md")
+    assert [str(path) for path in SCRIPTS if path.as_posix() not in PROMISED_SCRIPTS and path.name not in pages] == []
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=str)
+def test_every_script_is_run_by_a_test(path: Path) -> None:
+    tests = [(ROOT / test).read_text() for test in python_files("tests") if test.parts[1] != "house"]
+    assert any(path.name in text for text in tests)
+
+
+def test_domain_folders_are_packages() -> None:
+    there = {path.parts[0] for path in files() if path.parts[0] in DOMAINS}
+    assert {folder.replace("-", "_") for folder in there} - packages() == set()
+
+
+def test_each_domain_folder_has_its_table() -> None:
+    folders = {path.parts[0] for path in files() if path.parts[0] in DOMAINS}
+    assert [folder for folder in sorted(folders) if not (ROOT / folder / "README.md").exists()] == []
+
+
+def test_packages_and_tests_mirror_each_other() -> None:
+    tested = {path.parts[1] for path in python_files("tests") if len(path.parts) > 2}
+    assert tested - packages() - TESTS_OF_NO_PACKAGE == set()
+    assert packages() - tested == set()
+
+
+def test_every_test_file_is_named_for_a_concept() -> None:
+    """`tests/<domain>/test_<concept>….py`, where the concept is a module or package of `maestro/<domain>`."""
+    orphans = []
+    for path in python_files("tests"):
+        if len(path.parts) < 3 or path.parts[1] in TESTS_OF_NO_PACKAGE or not path.name.startswith("test_"):
+            continue
+        domain, stem = path.parts[1], path.stem.removeprefix("test_")
+        concepts = {
+            part
+            for module in python_files("maestro")
+            if module.parts[1] == domain
+            for part in (*module.parts[1:-1], module.stem)
+        }
+        if not any(stem == concept.lstrip("_") or stem.startswith(concept.lstrip("_") + "_") for concept in concepts):
+            orphans.append(str(path))
+    assert orphans == []
+
+
+def test_every_module_is_entered_by_a_test() -> None:
+    """A test imports the module or the package that re-exports it, or is named for it."""
+    entered: set[str] = set()
+    named: set[tuple[str, str]] = set()
+    for path in python_files("tests"):
+        entered |= {name for name, _ in imports(path)}
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                entered |= {f"{node.module}.{alias.name}" for alias in node.names}
+        if len(path.parts) > 2:
+            named.add((path.parts[1], path.stem.removeprefix("test_")))
+    orphans = []
+    for path in python_files("maestro"):
+        module = module_name(path)
+        if path.stem in {"__init__", "__main__"} or "migrations" in path.parts or len(path.parts) < 3:
+            continue
+        domain = path.parts[1]
+        by_name = any(stem == path.stem or stem.startswith(path.stem + "_") for where, stem in named if where == domain)
+        if domain in {"cli", "api"} and path.stem not in {"console", "main"}:
+            continue  # entered by their doors: every command and every route is called by discovery
+        if not by_name and module not in entered and module.rpartition(".")[0] not in entered:
+            orphans.append(module)
+    assert orphans == []
+
+
+def test_commands_and_modules_of_the_command_line_are_the_same() -> None:
+    modules = {module_name(path) for path in python_files("maestro") if path.parts[1] == "cli"} - {
+        "maestro.cli",
+        "maestro.cli.console",
+        "maestro.cli.main",
+    }
+    listed = {module for module, _ in COMMANDS.values()}
+    assert listed - modules == set()
+    scripts = {name for path in SCRIPTS for name, _ in imports(path)}
+    assert {module for module in modules - listed if module not in scripts and "app" in _names(module)} == set()
+
+
+def _names(module: str) -> set[str]:
+    path = Path(*module.split(".")).with_suffix(".py")
+    if not (ROOT / path).exists():
+        return set()
+    return {
+        target.id
+        for node in tree(path).body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }

@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,5 +126,5 @@ def check_times(times: Sequence[float]) -> None:
     Raises:
         ValueError: there is no look, or information does not rise from look to look.
     """
-    if not times or times[0] <= 0.0 or any(b - a <= 1e-9 for a, b in zip(times, times[1:], strict=False)):
+    if not times or times[0] <= 0.0 or any(b - a <= 1e-9 for a, b in pairwise(times)):
         raise ValueError("times: information must be positive and rise from look to look")

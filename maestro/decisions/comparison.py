@@ -164,6 +164,8 @@ def _always_valid(metric: Metric, rule: Rule) -> Comparison:
     if isinstance(metric, Means):
         sequence = mean_sequence(metric.difference, alpha=rule.alpha, tuned_at=rule.horizon)
         lower, upper, p_value = sequence.lower, sequence.upper, sequence.p_value
+    elif isinstance(metric, Quantiles) and min(summary.n_champion, summary.n_challenger) == 0:
+        lower, upper = None, None
     elif isinstance(metric, Quantiles):
         interval = quantile_difference_sequence(
             metric.champion, metric.challenger, metric.p, alpha=rule.alpha, tuned_at=rule.horizon
@@ -176,9 +178,11 @@ def _always_valid(metric: Metric, rule: Rule) -> Comparison:
     shown = f"[{'−∞' if lower is None else f'{lower:.4g}'}, {'∞' if upper is None else f'{upper:.4g}'}]"
     reason = f"after {units} units the always-valid {1 - rule.alpha:.0%} interval is {shown}"
     verdict: Outcome = "keep_going"
-    if low > 0.0:
+    # Bounds on proportions are refuted thresholds: 0 itself is excluded by them.
+    strict = isinstance(metric, Proportions)
+    if low > 0.0 or (strict and low == 0.0):
         verdict = "winner"
-    elif high < 0.0:
+    elif high < 0.0 or (strict and high == 0.0):
         verdict = "harm"
     elif high < rule.minimum_effect:
         verdict, reason = "futile", reason + f": the gain is below the {rule.minimum_effect:g} that is worth having"
@@ -219,12 +223,17 @@ def _difference(metric: Metric, *, with_error: bool = True) -> Difference:
             error = float(gaps.std(ddof=1)) / math.sqrt(gaps.size) if gaps.size > 1 else math.inf
             estimate = float(gaps.mean()) if gaps.size else 0.0
             return Difference(estimate, error, int(total[1]), int(total[3]), max(gaps.size - 1.0, 1.0))
-        champion, challenger = Moments.of_events(int(total[0]), int(total[1])), Moments.of_events(int(total[2]), int(total[3]))
+        champion, challenger = (
+            Moments.of_events(int(total[0]), int(total[1])),
+            Moments.of_events(int(total[2]), int(total[3])),
+        )
         return difference(champion, challenger)
     a, b = np.asarray(metric.champion, dtype=np.float64), np.asarray(metric.challenger, dtype=np.float64)
     if a.size == 0 or b.size == 0:
         return Difference(0.0, math.inf, a.size, b.size, math.inf)
-    error = math.hypot(quantile_standard_error(a, metric.p), quantile_standard_error(b, metric.p)) if with_error else 0.0
+    error = (
+        math.hypot(quantile_standard_error(a, metric.p), quantile_standard_error(b, metric.p)) if with_error else 0.0
+    )
     gap = float(np.quantile(b, metric.p) - np.quantile(a, metric.p))
     return Difference(gap, error, a.size, b.size, math.inf)
 

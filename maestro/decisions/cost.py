@@ -111,10 +111,16 @@ def attribute(allocation: Allocation, usage: Mapping[str, Usage], rates: RateCar
     whole = bill(allocation, rates).total
     wall = Fraction(allocation.wall_s)
     scale = {}
-    for resource, size in (("core_seconds", allocation.cores), ("gpu_seconds", allocation.gpus), ("gib_seconds", allocation.memory_gib)):
+    for resource, size in (
+        ("core_seconds", allocation.cores),
+        ("gpu_seconds", allocation.gpus),
+        ("gib_seconds", allocation.memory_gib),
+    ):
         amounts = [getattr(use, resource) for use in usage.values()]
         if any(not math.isfinite(amount) or amount < 0 for amount in amounts):
-            raise BadInput(f"{resource} of an owner is negative or not finite", field=resource, remedy="correct the accounting")
+            raise BadInput(
+                f"{resource} of an owner is negative or not finite", field=resource, remedy="correct the accounting"
+            )
         used, allowed = sum((Fraction(amount) for amount in amounts), Fraction(0)), _product(size, wall)
         if used > allowed * (1 + TOLERANCE):
             raise BadInput(
@@ -191,8 +197,12 @@ def cost_per_million(
         ("loads_per_s", loads_per_s, all(math.isfinite(load) and load > 0.0 for load in loads_per_s)),
     ):
         if not inside:
-            raise BadInput(f"{field} is {value}", field=field, remedy="give a number in range (loads and capacity above 0)")
-    second = rates.micros(core_seconds=replica.cores, gpu_seconds=replica.gpus, gib_seconds=replica.memory_gib, spot=replica.spot)
+            raise BadInput(
+                f"{field} is {value}", field=field, remedy="give a number in range (loads and capacity above 0)"
+            )
+    second = rates.micros(
+        core_seconds=replica.cores, gpu_seconds=replica.gpus, gib_seconds=replica.memory_gib, spot=replica.spot
+    )
     points = []
     for load in loads_per_s:
         wanted = max(math.ceil(load / (capacity_per_s * target_utilisation)), min_replicas)
@@ -220,7 +230,11 @@ def cost_aware_score(score: float, seconds: float, *, cost_weight: float, refere
     if not (math.isfinite(cost_weight) and cost_weight >= 0.0):
         raise BadInput(f"cost_weight is {cost_weight}", field="cost_weight", remedy="give 0 or more")
     if not (reference_seconds > 0.0 and seconds >= 0.0):
-        raise BadInput("seconds must be 0 or more and reference_seconds above 0", field="reference_seconds", remedy="give the seconds of a usual trial")
+        raise BadInput(
+            "seconds must be 0 or more and reference_seconds above 0",
+            field="reference_seconds",
+            remedy="give the seconds of a usual trial",
+        )
     return score - cost_weight * seconds / reference_seconds
 
 

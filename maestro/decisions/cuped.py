@@ -74,7 +74,9 @@ def _welch(champion: Moments, challenger: Moments, theta: float) -> Difference:
     raw = _variance_of_mean(champion, 0.0) + _variance_of_mean(challenger, 0.0)
     a, b = _variance_of_mean(champion, theta), _variance_of_mean(challenger, theta)
     total = a + b
-    spread = (a * a / (champion.n - 1) if champion.n > 1 else 0.0) + (b * b / (challenger.n - 1) if challenger.n > 1 else 0.0)
+    spread = (a * a / (champion.n - 1) if champion.n > 1 else 0.0) + (
+        b * b / (challenger.n - 1) if challenger.n > 1 else 0.0
+    )
     return Difference(
         estimate=(challenger.mean - champion.mean) - theta * (challenger.mean_x - champion.mean_x),
         standard_error=math.sqrt(total),

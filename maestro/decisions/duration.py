@@ -59,7 +59,9 @@ def estimate_duration(
     amounts = past_work if scaled and past_work is not None else [1.0] * len(past_s)
     pairs = [(s, w) for s, w in zip(past_s, amounts, strict=True) if s > 0.0 and math.isfinite(s)]
     if len(pairs) < ENOUGH:
-        return DurationEstimate(timeout_s, 0.0, timeout_s, len(pairs), "no like job has completed: only the time limit is known")
+        return DurationEstimate(
+            timeout_s, 0.0, timeout_s, len(pairs), "no like job has completed: only the time limit is known"
+        )
     log_s = np.log([s for s, _ in pairs])
     log_w = np.log([w for _, w in pairs])
     # Seconds are taken as proportional to work: a slope fitted to a handful of jobs does more harm than good.
@@ -96,4 +98,6 @@ def remaining(estimate: DurationEstimate, elapsed_s: float, progress: float) -> 
         round(done * own + (1.0 - done) * max(value - elapsed_s, 0.0), 1)
         for value in (estimate.seconds, estimate.lower, estimate.upper)
     ]
-    return DurationEstimate(mixed[0], mixed[1], mixed[2], estimate.samples, f"its own pace at {done:.0%}, and {estimate.basis}")
+    return DurationEstimate(
+        mixed[0], mixed[1], mixed[2], estimate.samples, f"its own pace at {done:.0%}, and {estimate.basis}"
+    )

@@ -42,7 +42,9 @@ class Moments:
         if y.ndim != 1 or x.shape != y.shape:
             raise ValueError("outcome and covariate must be one-dimensional and of the same length")
         if not (np.isfinite(y).all() and np.isfinite(x).all()):
-            raise ValueError("outcome and covariate must hold finite numbers; leave units without a value out of both arms")
+            raise ValueError(
+                "outcome and covariate must hold finite numbers; leave units without a value out of both arms"
+            )
         if y.size == 0:
             return cls(0, 0.0, 0.0)
         mean, mean_x = float(y.mean()), float(x.mean())

@@ -52,7 +52,8 @@ def log_martingale(below: ArrayLike, n: int, p: float, weight: float) -> Floats:
     s = np.asarray(below, dtype=np.float64)
     a, b = weight * p, weight * (1.0 - p)
     result: Floats = np.asarray(
-        special.betaln(a + s, b + n - s) - special.betaln(a, b) - s * math.log(p) - (n - s) * math.log1p(-p), dtype=np.float64
+        special.betaln(a + s, b + n - s) - special.betaln(a, b) - s * math.log(p) - (n - s) * math.log1p(-p),
+        dtype=np.float64,
     )
     return result
 
@@ -143,7 +144,12 @@ def _least(n: int, p: float, weight: float) -> float:
 def _ranks(n: int, p: float, alpha: float, weight: float, limit: float) -> tuple[NDArray[np.int64], Floats]:
     """The counts that stay at or below `limit`, a run around p·n, with their log martingales."""
     _check(p, alpha)
-    reach = math.ceil(1.5 * math.sqrt(2.0 * n * p * (1.0 - p) * (max(limit, 1.0) + 0.5 * math.log1p(n))) + 4 * max(limit, 1.0)) + 8
+    reach = (
+        math.ceil(
+            1.5 * math.sqrt(2.0 * n * p * (1.0 - p) * (max(limit, 1.0) + 0.5 * math.log1p(n))) + 4 * max(limit, 1.0)
+        )
+        + 8
+    )
     counts = np.arange(max(0, math.floor(p * n) - reach), min(n, math.ceil(p * n) + reach) + 1, dtype=np.int64)
     log_m = log_martingale(counts, n, p, weight)
     inside = log_m <= limit

@@ -96,7 +96,9 @@ def _held_back(claim: Claim, held: Sequence[Claim], per_tenant: Counter[str], li
     if limits.jobs is not None and len(held) >= limits.jobs:
         return f"waits: {len(held)} of {limits.jobs} jobs are running"
     if limits.jobs_per_tenant is not None and per_tenant[claim.tenant_id] >= limits.jobs_per_tenant:
-        return f"waits: tenant {claim.tenant_id} runs {per_tenant[claim.tenant_id]} of its {limits.jobs_per_tenant} jobs"
+        return (
+            f"waits: tenant {claim.tenant_id} runs {per_tenant[claim.tenant_id]} of its {limits.jobs_per_tenant} jobs"
+        )
     for resource in _short_of(claim, held, limits):
         limit = getattr(limits, resource)
         free = limit - sum(_wants(other)[resource] for other in held)

@@ -139,7 +139,9 @@ def inflation(mode: Mode, *, alpha: float = 0.05, power: float = 0.8, looks: int
     upper = [mixture_radius(t, alpha, scale) for t in times]
     lower = [-b for b in upper]
     base = group_sequential.fixed_drift(alpha, power)
-    drift = float(optimize.brentq(lambda d: sum(crossing(times, upper, lower, d).above) - power, base, 4.0 * base, xtol=1e-7))
+    drift = float(
+        optimize.brentq(lambda d: sum(crossing(times, upper, lower, d).above) - power, base, 4.0 * base, xtol=1e-7)
+    )
     exits = crossing(times, upper, lower, drift)
     share = sum(t * (a + b) for t, a, b in zip(times, exits.above, exits.below, strict=True)) + exits.remaining
     return (drift / base) ** 2, share

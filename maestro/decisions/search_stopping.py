@@ -93,7 +93,9 @@ def should_stop(
     (True, 190000)
     """
     if len(scores) != len(costs):
-        raise BadInput("scores and costs differ in length", field="costs", remedy="give one cost for each completed trial")
+        raise BadInput(
+            "scores and costs differ in length", field="costs", remedy="give one cost for each completed trial"
+        )
     if not all(math.isfinite(score) for score in scores):
         raise BadInput("a score is not finite", field="scores", remedy="leave failed trials out")
     n = len(scores)

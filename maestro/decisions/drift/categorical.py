@@ -22,7 +22,9 @@ EXPECTED = 5.0
 """Categories with fewer expected rows than this in either sample are tested together."""
 
 
-def compare_categorical(reference: Mapping[str, int], current: Mapping[str, int], confidence: float = 0.95) -> Comparison:
+def compare_categorical(
+    reference: Mapping[str, int], current: Mapping[str, int], confidence: float = 0.95
+) -> Comparison:
     """Compare the counts of a column with its reference's. A category that only one side has counts as 0 on the other.
 
     >>> same = compare_categorical({"a": 500, "b": 500}, {"a": 510, "b": 490})

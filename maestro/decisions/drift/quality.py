@@ -84,7 +84,9 @@ def judge_quality(
             new = {value: count for value, count in counts.items() if value not in base.counts}
             second, before, now = "new_categories", 0, sum(new.values())
             examples = tuple(sorted(new, key=lambda value: (-new[value], value))[:3])
-        checks.append(_check(name, "missing", base.missing, base.n + base.missing, missing, size + missing, z, material, ()))
+        checks.append(
+            _check(name, "missing", base.missing, base.n + base.missing, missing, size + missing, z, material, ())
+        )
         checks.append(_check(name, second, before, base.n, now, size, z, material, examples))
     return QualityReport(
         checks=tuple(checks),

@@ -128,7 +128,14 @@ def counted(values: ArrayLike) -> tuple[dict[str, int], int]:
     ({'a': 1, 'b': 2}, 1)
     """
     flat = np.asarray(values).ravel().tolist()
-    counts: Counter[str] = Counter(str(v) for v in flat if not _is_missing(v))
+    try:
+        raw = Counter(flat)
+    except TypeError:  # lists and the like cannot be counted as they are
+        raw = Counter(str(value) for value in flat)
+    counts: Counter[str] = Counter()
+    for value, count in raw.items():
+        if not _is_missing(value):
+            counts[str(value)] += count
     return dict(sorted(counts.items())), len(flat) - counts.total()
 
 
@@ -164,4 +171,8 @@ def categorical_profile(values: ArrayLike) -> CategoricalProfile:
 
 
 def _is_missing(value: object) -> bool:
-    return value is None or (isinstance(value, float) and value != value) or value.__class__.__name__ in {"NAType", "NaTType"}
+    return (
+        value is None
+        or (isinstance(value, float) and value != value)
+        or value.__class__.__name__ in {"NAType", "NaTType"}
+    )

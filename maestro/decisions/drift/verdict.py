@@ -104,7 +104,10 @@ def judge_drift(
         else:
             counts, _ = counted(current[name])
             size = sum(counts.values())
-            comparison, index = compare_categorical(base.counts, counts, confidence), categorical_psi(base.counts, counts)
+            comparison, index = (
+                compare_categorical(base.counts, counts, confidence),
+                categorical_psi(base.counts, counts),
+            )
         if size == 0 or base.n == 0:
             side = "current data" if size == 0 else "the reference"
             raise BadInput(

@@ -1,0 +1,1 @@
+"""Drift of data and of streams, and what models answer in production."""

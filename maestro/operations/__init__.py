@@ -1,0 +1,1 @@
+"""SLOs and SLA reports, cost, and the records of checks."""

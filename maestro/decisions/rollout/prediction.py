@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 import numpy as np
 from pydantic import Field
-from scipy.stats import binom
 
 from maestro.core.errors import BadInput
 from maestro.core.model import Model
@@ -16,6 +15,9 @@ from maestro.decisions.sequential.hypotheses import Floats
 
 COVERED = 0.8
 """The share of rollouts that end within the prediction."""
+
+_SAFETY = 3.09
+"""Standard deviations: the normal quantile of 0.999."""
 
 
 class TrafficRates(Model):
@@ -79,6 +81,15 @@ def predict(
 
     Raises:
         BadInput: a metric of the policy has no rate, or a rate is outside [0, 1].
+
+    >>> policy = RolloutPolicy.model_validate({
+    ...     "apiVersion": "maestro/v1", "kind": "RolloutPolicy", "metadata": {"name": "one"}, "alpha": 0.05,
+    ...     "rungs": [{"weight": 10, "margin_factor": 3}, {"weight": 50}, {"weight": 100, "bake": "5s"}],
+    ...     "metrics": [{"name": "errors", "bad": "error", "margin": 0.02}],
+    ...     "budget": {"requests": 200000, "duration": "1h"}})
+    >>> prediction = predict(policy, {"errors": 0.0}, TrafficRates(requests_per_s=100), rollouts=200)
+    >>> [(rung.weight, rung.requests, rung.events["errors"]) for rung in prediction.rungs]
+    [(10, 800, 76), (50, 1100, 232), (100, 1600, 744)]
     """
     alternative = {metric.name: _pair(metric, rates) for metric in policy.metrics}
     bake = policy.rungs[-1].bake
@@ -96,7 +107,7 @@ def predict(
         seed=seed,
     )
     ended = np.where(outcomes.verdict == UNDECIDED, np.inf, outcomes.looks)
-    order = min(rollouts - 1, int(binom.ppf(0.999, rollouts, COVERED)))
+    order = min(rollouts - 1, int(COVERED * rollouts + _SAFETY * np.sqrt(COVERED * (1 - COVERED) * rollouts)))
     requests_a_look = traffic.requests_per_s * traffic.look_s
     end = np.sort(ended)[order]
     rungs = []

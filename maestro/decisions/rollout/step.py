@@ -16,12 +16,12 @@ from maestro.core.errors import BadInput, Conflict
 from maestro.core.model import Model
 from maestro.core.policy import MetricPolicy, RolloutPolicy
 from maestro.decisions import sample_ratio
+from maestro.decisions.rollout.freeze import fault_of, freeze_of
 from maestro.decisions.rollout.look import Look
 from maestro.decisions.rollout.metric_test import Evidence, MetricTest, metric_tests
 from maestro.decisions.rollout.state import (
     STICKY,
     EvidenceState,
-    Freeze,
     MetricState,
     RolloutState,
     SampleRatioState,
@@ -30,9 +30,6 @@ from maestro.decisions.rollout.state import (
 from maestro.decisions.sequential import two_proportions
 from maestro.decisions.sequential.hypotheses import Floats, bounds
 from maestro.decisions.sequential.two_proportions import TwoProportions
-
-LABELS_LEVEL = 0.001
-"""The probability of finding, over all looks, that labels are missing at different rates where they are not."""
 
 
 class StepResult(Model):
@@ -72,6 +69,25 @@ def step(policy: RolloutPolicy, state: RolloutState, look: Look) -> StepResult:
     Raises:
         Conflict: the rollout has ended.
         BadInput: the state belongs to another policy.
+
+    A champion without errors at 99 % of the traffic, a challenger that fails one request in ten at 1 %:
+
+    >>> from maestro.decisions.rollout.state import start
+    >>> policy = RolloutPolicy.model_validate({
+    ...     "apiVersion": "maestro/v1", "kind": "RolloutPolicy", "metadata": {"name": "one"}, "alpha": 0.05,
+    ...     "metrics": [{"name": "errors", "bad": "error", "margin": 0.02}],
+    ...     "budget": {"requests": 200000, "duration": "1h"}})
+    >>> state = start(policy)
+    >>> for bad in (0, 1, 2):
+    ...     look = Look.model_validate({
+    ...         "counts": {"errors": {"champion": [0, 990], "challenger": [bad, 10]}},
+    ...         "exposures": {"champion": 990, "challenger": 10}, "requests": 1000, "elapsed_ms": 5000})
+    ...     result = step(policy, state, look)
+    ...     state = result.state
+    ...     print(result.verdict.value, result.reasons[0]["lower"], result.reasons[0]["counts"]["challenger"])
+    keep_going -1.0 [0, 10]
+    keep_going 0.0 [1, 20]
+    roll_back 0.01414 [3, 30]
     """
     if state.ended is not None:
         raise Conflict(f"the rollout has ended: {state.ended}", remedy="start a new rollout", field="state.ended")
@@ -81,12 +97,11 @@ def step(policy: RolloutPolicy, state: RolloutState, look: Look) -> StepResult:
         )
     tests = metric_tests(policy)
     baking = state.rung == len(policy.rungs) - 1
-    fault = _fault(tests, look, baking)
+    fault = fault_of(look, tests, baking)
     judged = [_judge(test, state, look, baking) for test in tests]
     ratio = _sample_ratio(policy, state, look, baking)
-    state = _advance_clock(state, look, judged, ratio)
-    frozen = state.frozen if state.frozen is not None and state.frozen.cause in STICKY else None
-    frozen = frozen or _sticky_freeze(policy, state, look, judged, baking) or fault
+    state = _advance_clock(state, look, judged, ratio, counts=fault is None)
+    frozen = freeze_of(policy, state, look, fault, baking)
     state = state.model_copy(update={"frozen": frozen})
 
     verdict = _verdict(policy, state, judged, baking)
@@ -96,27 +111,6 @@ def step(policy: RolloutPolicy, state: RolloutState, look: Look) -> StepResult:
     if verdict is Verdict.UNDECIDED:
         reasons.append(_budget_reason(policy, state))
     return _conclude(policy, state, verdict, tuple(reasons), baking)
-
-
-def _fault(tests: tuple[MetricTest, ...], look: Look, baking: bool) -> Freeze | None:
-    if not look.source_healthy:
-        return Freeze(cause="source", detail="the metric source gave no fresh reading")
-    if min(look.requests, look.elapsed_ms, look.dropped) < 0:
-        return Freeze(cause="source", detail="requests, elapsed time or drops are not counts")
-    if min(look.exposures.champion, look.exposures.challenger) < 0:
-        return Freeze(cause="source", detail="exposures are not counts")
-    for test in tests:
-        if not look.totals(test.name).is_valid or not look.missing(test.name).is_valid:
-            return Freeze(cause="source", detail=f"{test.name}: not counts of bad events among all")
-    if look.dropped > 0:
-        return Freeze(cause="source", detail=f"{look.dropped} exposure records were lost")
-    if look.requests == 0:
-        return Freeze(cause="no_data", detail="no requests since the look before")
-    for test in tests:
-        expected = test.event == "error" or (test.event == "latency" and not baking)
-        if expected and not any(look.totals(test.name).values):
-            return Freeze(cause="no_data", detail=f"{test.name}: requests were served but none was counted")
-    return None
 
 
 def _judge(test: MetricTest, state: RolloutState, look: Look, baking: bool) -> _Judged:
@@ -172,7 +166,10 @@ def _sample_ratio(policy: RolloutPolicy, state: RolloutState, look: Look, baking
     return SampleRatioState.pack(sample_ratio.update(before, np.array([champion, challenger]), shares))
 
 
-def _advance_clock(state: RolloutState, look: Look, judged: list[_Judged], ratio: SampleRatioState) -> RolloutState:
+def _advance_clock(
+    state: RolloutState, look: Look, judged: list[_Judged], ratio: SampleRatioState, *, counts: bool
+) -> RolloutState:
+    """Time on the rung counts only with data, so that no bake passes unobserved; the budget's clock never stops."""
     seen = [0, 0]
     for item in judged:
         before = state.metrics[item.test.name]
@@ -185,27 +182,10 @@ def _advance_clock(state: RolloutState, look: Look, judged: list[_Judged], ratio
             "looks": state.looks + 1,
             "requests": state.requests + max(look.requests, 0),
             "elapsed_ms": state.elapsed_ms + max(look.elapsed_ms, 0),
-            "rung_elapsed_ms": state.rung_elapsed_ms + max(look.elapsed_ms, 0),
+            "rung_elapsed_ms": state.rung_elapsed_ms + (look.elapsed_ms if counts else 0),
             "rung_requests": (state.rung_requests[0] + seen[0], state.rung_requests[1] + seen[1]),
         }
     )
-
-
-def _sticky_freeze(
-    policy: RolloutPolicy, state: RolloutState, look: Look, judged: list[_Judged], baking: bool
-) -> Freeze | None:
-    if look.human_edit:
-        return Freeze(cause="human", detail="a person changed the graph")
-    level = sample_ratio.LEVEL / max(1, len(policy.rungs) - 1)
-    if not baking and state.sample_ratio.peak >= -np.log(level):
-        return Freeze(
-            cause="sample_ratio", detail=f"the arms' first exposures do not match their weights (level {level:g})"
-        )
-    for item in judged:
-        for evidence, arm in zip(item.metric.missing or (), ("challenger", "champion"), strict=False):
-            if evidence.peak[0] >= -np.log(LABELS_LEVEL / 2):
-                return Freeze(cause="labels", detail=f"{item.test.name}: labels are missing more often in the {arm}")
-    return None
 
 
 def _verdict(policy: RolloutPolicy, state: RolloutState, judged: list[_Judged], baking: bool) -> Verdict:

@@ -128,6 +128,18 @@ def test_the_bake_takes_its_time_and_needs_data() -> None:
         empty = result.state
 
 
+def test_a_bake_is_not_passed_unobserved() -> None:
+    """Three seconds are due; those in which the source was dead do not count."""
+    state = climb(POLICY, start(POLICY), 3)
+    for _ in range(10):
+        state = step(POLICY, state, look(0, 1000, source_healthy=False)).state
+    verdicts = []
+    while state.ended is None:
+        verdicts.append(step(POLICY, state, look(0, 1000)).verdict)
+        state = step(POLICY, state, look(0, 1000)).state
+    assert verdicts == [Verdict.KEEP_GOING, Verdict.KEEP_GOING, Verdict.PROMOTE]
+
+
 def test_rolling_back_takes_precedence_over_promotion_budget_and_a_failed_split() -> None:
     tight = policy(requests=1, duration="1s")
     bad = look(500, 500, bad=400)

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy import special
 
 from maestro.decisions.drift.numeric import Comparison
 from maestro.decisions.drift.reference import Floats
@@ -45,7 +45,7 @@ def compare_categorical(
     error = 1.0 - confidence
     # Two categories have one free difference, k have k; each is taken in both directions.
     free = len(names) if len(names) > 2 else 1
-    z = float(stats.norm.isf(0.8 * error / (2.0 * free)))
+    z = float(-special.ndtri(0.8 * error / (2.0 * free)))
     single = float(np.maximum(newcombe(a, n, b, m, z), newcombe(b, m, a, n, z)).max())
     pooled = (a + b) / (n + m)
     spread = 1.0 / n + 1.0 / m
@@ -85,4 +85,4 @@ def _chi_squared(a: Floats, b: Floats) -> float:
         return 1.0
     expected = table.sum(axis=1, keepdims=True) * table.sum(axis=0, keepdims=True) / table.sum()
     statistic = float(((table - expected) ** 2 / expected).sum())
-    return float(stats.chi2.sf(statistic, table.shape[1] - 1))
+    return float(special.chdtrc(table.shape[1] - 1, statistic))

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import optimize, special, stats
 
 from maestro.decisions.drift.reference import Floats, NumericProfile
 
@@ -54,7 +54,7 @@ def compare_numeric(reference: NumericProfile, current: Floats, confidence: floa
     distance = float(gap.max())
     root = math.sqrt(1.0 / n + 1.0 / m)
     half_error = (1.0 - confidence) / 2.0
-    even = distance - float(stats.kstwobign.isf(half_error)) * root
+    even = distance - float(special.kolmogi(half_error)) * root
     edge = max(0.01, 20.0 / min(n, m))
     standardised = 0.0
     if edge < 0.5:
@@ -65,7 +65,7 @@ def compare_numeric(reference: NumericProfile, current: Floats, confidence: floa
             standardised = float((gap[middle] - bridge_maximum(half_error, edge) * error).max())
     return Comparison(
         test="ks",
-        p_value=float(stats.kstwobign.sf(distance / root)),
+        p_value=float(special.kolmogorov(distance / root)),
         effect=distance,
         lower=max(even, standardised, 0.0),
     )

@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
 from scipy import stats
 
 from maestro.core.errors import BadInput
 from maestro.core.model import Model
 from maestro.decisions.drift.categorical import newcombe
-from maestro.decisions.drift.reference import NumericProfile, ReferenceProfile, counted, finite
+from maestro.decisions.drift.reference import NumericProfile, ReferenceProfile, Values, counted, finite
 
 Check = Literal["missing", "outliers", "new_categories"]
 
@@ -49,7 +48,7 @@ class QualityReport(Model):
 
 
 def judge_quality(
-    reference: ReferenceProfile, current: Mapping[str, ArrayLike], *, material: float = 0.01, confidence: float = 0.95
+    reference: ReferenceProfile, current: Mapping[str, Values], *, material: float = 0.01, confidence: float = 0.95
 ) -> QualityReport:
     """Judge the quality of current data against a reference.
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from typing import Annotated, Literal, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,6 +15,8 @@ from maestro.core.model import Model
 
 Kind = Literal["numeric", "categorical"]
 Floats = NDArray[np.float64]
+Values: TypeAlias = ArrayLike | Sequence[object]
+"""A column: one value a row, None or NaN where it is missing."""
 
 QUANTILES = 1_000
 """Points of a compact numeric profile."""
@@ -58,7 +60,7 @@ class ReferenceProfile(Model):
 
 
 def profile(
-    columns: Mapping[str, ArrayLike], kinds: Mapping[str, Kind] | None = None, *, exact: bool = False
+    columns: Mapping[str, Values], kinds: Mapping[str, Kind] | None = None, *, exact: bool = False
 ) -> ReferenceProfile:
     """Profile a table.
 
@@ -84,13 +86,13 @@ def profile(
     return ReferenceProfile(columns=made)
 
 
-def kind_of(values: ArrayLike) -> Kind:
+def kind_of(values: Values) -> Kind:
     """Numbers are numeric; booleans, texts and everything else are categorical. Missing values do not count.
 
     >>> kind_of([1, 2.5, None]), kind_of(["a"]), kind_of([True, False])
     ('numeric', 'categorical', 'categorical')
     """
-    array = np.asarray(values)
+    array = _array(values)
     if array.dtype.kind in "iuf":
         return "numeric"
     if array.dtype.kind != "O":
@@ -100,13 +102,13 @@ def kind_of(values: ArrayLike) -> Kind:
     return "numeric" if numbers else "categorical"
 
 
-def finite(name: str, values: ArrayLike) -> tuple[Floats, int]:
+def finite(name: str, values: Values) -> tuple[Floats, int]:
     """The finite values of a numeric column, sorted, and the number of others (None, NaN, infinite: all missing).
 
     Raises:
         BadInput: a value is not a number.
     """
-    array = np.asarray(values)
+    array = _array(values)
     if array.dtype.kind not in "iufb":
         try:
             array = np.array([np.nan if _is_missing(v) else v for v in array.ravel().tolist()], dtype=np.float64)
@@ -121,13 +123,13 @@ def finite(name: str, values: ArrayLike) -> tuple[Floats, int]:
     return np.sort(kept), int(numbers.size - kept.size)
 
 
-def counted(values: ArrayLike) -> tuple[dict[str, int], int]:
+def counted(values: Values) -> tuple[dict[str, int], int]:
     """The counts of a categorical column's values as text, and the number of missing ones.
 
     >>> counted(["b", "a", None, "b"])
     ({'a': 1, 'b': 2}, 1)
     """
-    flat = np.asarray(values).ravel().tolist()
+    flat = _array(values).ravel().tolist()
     try:
         raw = Counter(flat)
     except TypeError:  # lists and the like cannot be counted as they are
@@ -139,7 +141,7 @@ def counted(values: ArrayLike) -> tuple[dict[str, int], int]:
     return dict(sorted(counts.items())), len(flat) - counts.total()
 
 
-def numeric_profile(name: str, values: ArrayLike, *, exact: bool = False) -> NumericProfile:
+def numeric_profile(name: str, values: Values, *, exact: bool = False) -> NumericProfile:
     """The profile of one numeric column."""
     x, missing = finite(name, values)
     if x.size == 0:
@@ -164,10 +166,14 @@ def numeric_profile(name: str, values: ArrayLike, *, exact: bool = False) -> Num
     )
 
 
-def categorical_profile(values: ArrayLike) -> CategoricalProfile:
+def categorical_profile(values: Values) -> CategoricalProfile:
     """The profile of one categorical column."""
     counts, missing = counted(values)
     return CategoricalProfile(n=sum(counts.values()), missing=missing, counts=counts)
+
+
+def _array(values: Values) -> NDArray[Any]:
+    return np.asarray(values)
 
 
 def _is_missing(value: object) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from numpy.typing import ArrayLike
 from pydantic import Field
 
 from maestro.core.errors import BadInput
@@ -14,7 +13,7 @@ from maestro.decisions.drift.categorical import compare_categorical
 from maestro.decisions.drift.multiplicity import benjamini_hochberg, simes
 from maestro.decisions.drift.numeric import Comparison, compare_numeric
 from maestro.decisions.drift.psi import categorical_psi, numeric_psi
-from maestro.decisions.drift.reference import NumericProfile, ReferenceProfile, counted, finite
+from maestro.decisions.drift.reference import NumericProfile, ReferenceProfile, Values, counted, finite
 
 WINDOW_LOOKS = 168
 """Hourly looks of a week, over which a table that does not shift raises an alarm with probability at most `WINDOW_ERROR`."""
@@ -57,7 +56,7 @@ class DriftVerdict(Model):
 
 def judge_drift(
     reference: ReferenceProfile,
-    current: Mapping[str, ArrayLike],
+    current: Mapping[str, Values],
     *,
     threshold: float = 0.05,
     material: float = 0.01,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from pydantic import Field
+
 from maestro.core.graph import InferenceGraph
 from maestro.core.model import Model, Time
 
@@ -41,6 +43,11 @@ class ArmReading(Model):
     eligible: int = 0
     labelled: int = 0
     wrong: int = 0
+    entered: int | None = Field(
+        default=None,
+        description="distinct units whose first exposure under the graph's present revision was in this arm; what a sample-ratio "
+        "test needs, since units that an earlier revision sent elsewhere are no fresh draw. None where it is not counted",
+    )
 
 
 class Reading(Model):

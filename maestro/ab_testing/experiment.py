@@ -9,7 +9,7 @@ from typing import Literal, Self
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from maestro.core.errors import Malformed, NotFound, from_validation
+from maestro.core.errors import BadInput, Malformed, NotFound, from_validation
 from maestro.core.model import Model, Name
 from maestro.core.policy import Duration
 from maestro.decisions import group_sequential, sample_size
@@ -129,8 +129,20 @@ class Experiment(Model):
             variance_saved: share of the variance that the covariate removes.
 
         Raises:
-            ValueError: a number is out of range, or the metric is a quantile, whose spread cannot be planned from an sd.
+            BadInput: a number is out of range, or the metric is a quantile, whose spread cannot be planned from an sd.
         """
+        try:
+            return self._sample_size(baseline, sd, challenger_share, variance_saved)
+        except ValueError as error:
+            raise BadInput(
+                f"no sample size: {error}",
+                field="metrics.0",
+                remedy="correct the experiment file or the numbers given with it",
+            ) from error
+
+    def _sample_size(
+        self, baseline: float, sd: float | None, challenger_share: float, variance_saved: float
+    ) -> SampleSize:
         metric = self.metrics[0]
         if metric.compared_by == "proportion":
             better = metric.minimum_effect if metric.higher_is_better else -metric.minimum_effect

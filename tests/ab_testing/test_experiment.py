@@ -53,7 +53,9 @@ def test_sample_size_follows_the_declaration(tmp_path: Path) -> None:
     assert fixed.sample_size(baseline=0.10).champion == 3841
     assert experiment.sample_size(baseline=0.10).total > fixed.sample_size(baseline=0.10).total
     latency = fixed.model_copy(update={"metrics": (experiment.metrics[1],)})
-    with pytest.raises(ValueError, match="quantiles"):
+    with pytest.raises(BadInput, match="inside"):
+        experiment.sample_size(baseline=0.99)
+    with pytest.raises(BadInput, match="quantiles"):
         latency.sample_size(baseline=0.0, sd=0.01)
 
 

@@ -38,6 +38,7 @@ def import_mlflow() -> ModuleType:
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
         hidden = _FEAST_PLUGIN not in sys.modules
         if hidden:
             sys.modules[_FEAST_PLUGIN] = None  # type: ignore[assignment]

@@ -58,6 +58,7 @@ class Settings(BaseSettings):
     mlflow_url: str | None = None
     api_url: str | None = None
     server_url: str | None = None
+    optuna_url: str | None = Field(default=None, description="storage of studies; default: SQLite in the home")
     trust_policy: Path | None = Field(default=None, description="default: $MAESTRO_HOME/trust-policy.json")
     slo_file: Path = Path("operations/slo.yaml")
     notify: str = Field(default="log", description="log, or Apprise URLs separated by commas")

@@ -7,7 +7,7 @@ attempt's folder and run is never published.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -31,17 +31,23 @@ from maestro.training.store import JobStore
 _CLAIM_LOCK = 0x6D61657374726F02  # one claim at a time, so that the limits hold; a claim takes milliseconds
 
 
+Ending = Callable[[Connection, Job], None]
+"""What else must change when a job's attempt ends, in the same transaction."""
+
+
 class Leases:
     """What workers do with the jobs of one store. Thread-safe.
 
     Args:
         store: the jobs.
         options: limits and times.
+        endings: called, in the transaction, with every job that an attempt left in another state.
     """
 
-    def __init__(self, store: JobStore, options: TrainingSettings) -> None:
+    def __init__(self, store: JobStore, options: TrainingSettings, endings: Sequence[Ending] = ()) -> None:
         self.store = store
         self.options = options
+        self._endings = tuple(endings)
         self._database = store.database
 
     def claim(self, worker: str, backends: Sequence[str]) -> Lease | None:
@@ -149,7 +155,7 @@ class Leases:
                 },
             )  # fmt: skip
             _record_experiment(connection, lease, outcome, now)
-            job = self.store.read(connection, lease.job_id)
+            job = self._left(connection, lease.job_id)
             self.store.record(
                 connection, "job.completed", lease.job_id, f"system:{lease.worker}",
                 _naming(lease) | {
@@ -231,6 +237,7 @@ class Leases:
                     .values(**self._ended(again, error))
                 ).rowcount  # fmt: skip
                 if changed:
+                    self._left(connection, job_id)
                     kind = "job.requeued" if again else "job.failed"
                     data = {
                         "job_id": job_id,
@@ -255,10 +262,16 @@ class Leases:
             "error": error,
         }  # fmt: skip
 
+    def _left(self, connection: Connection, job_id: str) -> Job:
+        job = self.store.read(connection, job_id)
+        for ending in self._endings:
+            ending(connection, job)
+        return job
+
     def _end(self, lease: Lease, kind: str, values: dict[str, Any], data: dict[str, Any]) -> Job:
         with self._database.begin() as connection:
             self._write(connection, lease, values)
-            job = self.store.read(connection, lease.job_id)
+            job = self._left(connection, lease.job_id)
             everything = _naming(lease) | data | {"cost_usd_micros": job.cost_usd_micros}
             self.store.record(connection, kind, lease.job_id, f"system:{lease.worker}", everything)
             return job

@@ -1,6 +1,7 @@
 """The model as ONNX for the in-process runtime, written only when it answers as the model does.
 
-The graph takes float64, as training does: rounding a feature to float32 before a tree moves it across thresholds that training drew in float64.
+The graph takes float64, as training does, since rounding a feature to float32 may move it across a threshold; where the runtime has no float64 operator
+(boosted trees) it takes float32, if that gives the same answers on the holdout.
 """
 
 from __future__ import annotations
@@ -30,23 +31,31 @@ def export(path: Path, model: Any, holdout: pd.DataFrame) -> str | None:
     Returns:
         None when it was written, else why not.
     """
-    rows = holdout.to_numpy(dtype=np.float64)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            logging.getLogger("skl2onnx").setLevel(logging.ERROR)
-            from skl2onnx import to_onnx
+    reasons = []
+    for kind in (np.float64, np.float32):
+        rows = holdout.to_numpy(dtype=kind)
+        try:
+            content = _convert(model, rows)
+        except Exception as error:  # noqa: BLE001 - skl2onnx raises what its converters raise; without ONNX the model is still served
+            reasons.append(f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else ''}")
+            continue
+        difference = _difference(content, model, holdout, rows)
+        if difference is None:
+            path.write_bytes(content)
+            return None
+        reasons.append(difference)
+    return f"no ONNX: as float64: {reasons[0]}; as float32: {reasons[1]}"
 
-            options = {id(model): {"zipmap": False}} if hasattr(model, "predict_proba") else None
-            graph = to_onnx(model, rows[:1], options=options)
-    except Exception as error:  # noqa: BLE001 - skl2onnx raises what its converters raise; without ONNX the model is still served
-        return f"no ONNX: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-    content = graph.SerializeToString()
-    difference = _difference(content, model, holdout, rows)
-    if difference is not None:
-        return f"no ONNX: {difference}"
-    path.write_bytes(content)
-    return None
+
+def _convert(model: Any, rows: np.ndarray) -> bytes:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.getLogger("skl2onnx").setLevel(logging.ERROR)
+        from skl2onnx import to_onnx
+
+        options = {id(model): {"zipmap": False}} if hasattr(model, "predict_proba") else None
+        content: bytes = to_onnx(model, rows[:1], options=options).SerializeToString()
+        return content
 
 
 def _difference(content: bytes, model: Any, holdout: pd.DataFrame, rows: np.ndarray) -> str | None:

@@ -1,0 +1,329 @@
+"""Optuna behind one adapter: studies in a database, samplers and pruners by name, trials as plain values, plots."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from maestro.core.errors import BadInput, MaestroError, NotFound, Unreachable
+from maestro.core.model import Model, Time
+
+if TYPE_CHECKING:
+    from optuna import Study, Trial
+    from optuna.pruners import BasePruner
+    from optuna.samplers import BaseSampler
+
+OWNER = "maestro.owner"
+SAMPLERS = ("tpe", "random", "grid")
+PRUNERS = ("median", "hyperband", "none")
+
+
+class TrialInfo(Model):
+    """One trial: what was tried, what came of it and how long it took."""
+
+    number: int
+    state: str
+    params: dict[str, Any] = {}
+    values: tuple[float, ...] | None = None
+    seconds: float | None = None
+    started: Time | None = None
+    finished: Time | None = None
+    attributes: dict[str, Any] = {}
+
+
+class StudyInfo(Model):
+    """A study by name."""
+
+    name: str
+    directions: tuple[str, ...]
+    trials: int
+    attributes: dict[str, Any] = {}
+
+
+class Studies:
+    """The studies of one storage (`sqlite:///…` or `postgresql://…`)."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.replace("postgresql://", "postgresql+psycopg://", 1)
+        self._storage: Any = None
+
+    @property
+    def storage(self) -> Any:
+        """Optuna's own storage, built when first asked for."""
+        if self._storage is None:
+            with _quiet(), self._translated():
+                from optuna.storages import RDBStorage
+
+                options = (
+                    {"connect_args": {"timeout": 30}} if self.url.startswith("sqlite") else {"pool_pre_ping": True}
+                )
+                self._storage = RDBStorage(self.url, engine_kwargs=options)
+        return self._storage
+
+    def open(self, name: str, directions: Sequence[str], sampler: BaseSampler, pruner: BasePruner) -> Study:
+        """The study `name`, made where there is none, resumed where there is.
+
+        Raises:
+            BadInput: it exists with other directions.
+        """
+        with _quiet(), self._translated():
+            import optuna
+
+            sides: list[Any] = list(directions)
+            study = optuna.create_study(
+                study_name=name,
+                storage=self.storage,
+                sampler=sampler,
+                pruner=pruner,
+                directions=sides,
+                load_if_exists=True,
+            )
+        have = [direction.name.lower() for direction in study.directions]
+        if have != list(directions):
+            raise BadInput(
+                f"study {name!r} exists with objectives {', '.join(have)}",
+                field="study_name",
+                remedy="choose another name",
+            )
+        return study
+
+    def load(self, name: str) -> Study:
+        """An existing study.
+
+        Raises:
+            NotFound: there is none of this name; the known ones are listed.
+        """
+        with _quiet(), self._translated():
+            import optuna
+
+            try:
+                return optuna.load_study(study_name=name, storage=self.storage)
+            except KeyError:
+                known = ", ".join(optuna.get_all_study_names(self.storage)) or "none"
+                raise NotFound(f"study {name!r} does not exist", field="study_name", remedy=f"known: {known}") from None
+
+    def known(self) -> list[StudyInfo]:
+        """Every study of the storage."""
+        with _quiet(), self._translated():
+            import optuna
+
+            found = optuna.get_all_study_summaries(self.storage, include_best_trial=False)
+        return [
+            StudyInfo(
+                name=item.study_name, directions=tuple(d.name.lower() for d in item.directions), trials=item.n_trials,
+                attributes=dict(item.user_attrs),
+            )
+            for item in found
+        ]  # fmt: skip
+
+    def trials(self, study: Study) -> list[TrialInfo]:
+        """Its trials in order."""
+        with self._translated():
+            return [trial_info(trial) for trial in study.get_trials(deepcopy=False)]
+
+    def recover(self, study: Study) -> int:
+        """Fail the trials whose process is gone and queue their parameters again; returns how many."""
+        from optuna.trial import TrialState
+
+        count = 0
+        with _quiet(), self._translated():
+            for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+                if _is_alive(str(trial.user_attrs.get(OWNER, ""))):
+                    continue
+                self.storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+                if trial.params:
+                    study.enqueue_trial(trial.params)
+                count += 1
+        return count
+
+    def optimize(
+        self, study: Study, objective: Callable[[Trial], Any], *, trials: int, jobs: int, timeout_s: float | None,
+        after: Callable[[Study, TrialInfo], None],
+    ) -> None:  # fmt: skip
+        """Run trials; a failed trial is recorded and the search goes on, except after an error of a component.
+
+        Raises:
+            MaestroError: a trial met one that the next would meet as well.
+        """
+        fatal: list[MaestroError] = []
+
+        def guarded(trial: Trial) -> Any:
+            trial.set_user_attr(OWNER, owner())
+            try:
+                return objective(trial)
+            except MaestroError as error:
+                fatal.append(error)
+                study.stop()
+                raise
+
+        def told(current: Study, trial: Any) -> None:
+            after(current, trial_info(trial))
+
+        with _quiet(), self._translated():
+            study.optimize(
+                guarded, n_trials=trials, n_jobs=jobs, timeout=timeout_s, callbacks=[told], catch=(Exception,)
+            )
+        if fatal:
+            raise fatal[0]
+
+    def importance(self, study: Study, target: int = 0) -> dict[str, float]:
+        """How much of the result's variation each parameter explains; empty with fewer than four completed trials or one parameter value."""
+        from optuna.trial import TrialState
+
+        done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        if len(done) < 4:
+            return {}
+        with _quiet(), self._translated():
+            from optuna.importance import get_param_importances
+
+            try:
+                found = get_param_importances(study, target=_objective(target))
+            except (ValueError, RuntimeError):
+                return {}
+        return {name: float(value) for name, value in found.items()}
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        from sqlalchemy.exc import ArgumentError, OperationalError
+
+        try:
+            yield
+        except ArgumentError as error:
+            raise BadInput(
+                "the study storage URL cannot be read",
+                field="MAESTRO_OPTUNA_URL",
+                remedy="write sqlite:///file or postgresql://user@host/db",
+            ) from error
+        except OperationalError as error:
+            raise Unreachable(
+                f"the study storage does not answer: {str(error.orig).splitlines()[0]}",
+                remedy="start the database or correct MAESTRO_OPTUNA_URL",
+                component="optuna",
+            ) from error
+        except Exception as error:
+            from optuna.exceptions import StorageInternalError
+
+            if isinstance(error, StorageInternalError):
+                raise Unreachable(
+                    f"the study storage does not answer: {error.__cause__ or error}",
+                    remedy="free disk space or correct MAESTRO_OPTUNA_URL",
+                    component="optuna",
+                ) from error
+            raise
+
+
+def sampler(
+    name: str,
+    *,
+    seed: int | None,
+    grid: Mapping[str, Sequence[Any]] | None = None,
+    startup: int = 10,
+    objectives: int = 1,
+) -> BaseSampler:
+    """A sampler by name; `grid` needs the points of every parameter.
+
+    Raises:
+        BadInput: it is unknown.
+    """
+    if name not in SAMPLERS:
+        raise BadInput(f"sampler {name!r} is unknown", field="sampler", remedy=f"choose one of {', '.join(SAMPLERS)}")
+    with _quiet():
+        from optuna import samplers
+
+        if name == "random":
+            return samplers.RandomSampler(seed=seed)
+        if name == "grid":
+            return samplers.GridSampler({key: list(values) for key, values in (grid or {}).items()}, seed=seed)
+        return samplers.TPESampler(seed=seed, n_startup_trials=startup, multivariate=True)
+
+
+def pruner(name: str, *, steps: int) -> BasePruner:
+    """A pruner by name, for trials that report `steps` times.
+
+    Raises:
+        BadInput: it is unknown.
+    """
+    if name not in PRUNERS:
+        raise BadInput(f"pruner {name!r} is unknown", field="pruner", remedy=f"choose one of {', '.join(PRUNERS)}")
+    with _quiet():
+        from optuna import pruners
+
+        if name == "median":
+            return pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=0)
+        if name == "hyperband":
+            return pruners.HyperbandPruner(min_resource=1, max_resource=max(steps, 2), reduction_factor=3)
+        return pruners.NopPruner()
+
+
+def pruned(message: str) -> Exception:
+    """The exception that ends a trial early."""
+    from optuna import TrialPruned
+
+    return TrialPruned(message)
+
+
+def plots(study: Study, objectives: Sequence[str]) -> str:
+    """History, importance and, for several objectives, the front, as HTML fragments that need no network."""
+    from optuna import visualization as draw
+
+    figures = []
+    with _quiet():
+        for at, name in enumerate(objectives):
+            figures.append(draw.plot_optimization_history(study, target=_objective(at), target_name=name))
+        with contextlib.suppress(ValueError, RuntimeError):
+            figures.append(draw.plot_param_importances(study, target=_objective(0), target_name=objectives[0]))
+        if len(objectives) in {2, 3}:
+            figures.append(draw.plot_pareto_front(study, target_names=list(objectives)))
+        return "\n".join(figure.to_html(full_html=False, include_plotlyjs=at == 0) for at, figure in enumerate(figures))
+
+
+def _objective(at: int) -> Callable[[Any], float]:
+    return lambda trial: float(trial.values[at])
+
+
+def trial_info(trial: Any) -> TrialInfo:
+    """Optuna's trial as plain values."""
+    seconds = trial.duration.total_seconds() if trial.duration is not None else None
+    zone = {"started": trial.datetime_start, "finished": trial.datetime_complete}
+    return TrialInfo(
+        number=trial.number, state=trial.state.name.lower(), params=dict(trial.params),
+        values=tuple(float(value) for value in trial.values) if trial.values is not None else None, seconds=seconds,
+        attributes={key: value for key, value in trial.user_attrs.items() if key != OWNER},
+        **{key: value.astimezone() if value is not None else None for key, value in zone.items()},
+    )  # fmt: skip
+
+
+def owner() -> str:
+    """Who runs a trial: host and process, with the process's start, so that a reused number is not taken for it."""
+    return f"{socket.gethostname()}:{os.getpid()}:{_started(os.getpid())}"
+
+
+def _started(pid: int) -> str:
+    try:
+        with open(f"/proc/{pid}/stat") as stream:
+            return stream.read().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""
+
+
+def _is_alive(text: str) -> bool:
+    host, _, rest = text.partition(":")
+    pid, _, started = rest.partition(":")
+    if host != socket.gethostname():
+        # another machine's trial cannot be judged from here
+        return bool(host)
+    return pid.isdigit() and bool(_started(int(pid))) and _started(int(pid)) == started
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

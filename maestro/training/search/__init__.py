@@ -1,0 +1,1 @@
+"""Hyperparameter search: spaces, studies that know what they cost, selection among several objectives."""

@@ -1,0 +1,55 @@
+"""A study as a job's attempt."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+from maestro.clients.home import Home
+from maestro.clients.mlflow import Tracking
+from maestro.clients.optuna import Studies, TrialInfo
+from maestro.core.seams import Progress
+from maestro.training.backends import Attempt
+from maestro.training.job import Outcome
+from maestro.training.pipeline.load import load
+from maestro.training.pipeline.preprocess import preprocess
+from maestro.training.search.request import StudyRequest
+from maestro.training.search.study import StudyRunner
+from maestro.training.signals import send
+
+
+def storage_url(home: Home) -> str:
+    """Where studies are: `MAESTRO_OPTUNA_URL`, else SQLite in the home."""
+    return os.environ.get("MAESTRO_OPTUNA_URL") or f"sqlite:///{home.root / 'optuna.db'}"
+
+
+def run_study(
+    attempt: Attempt, tracking: Tracking, home: Home, progress: Progress, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Run or resume the study that the job's `params.study` describes.
+
+    Raises:
+        MaestroError: the request, the data, MLflow or the storage is at fault.
+    """
+    request = StudyRequest.model_validate(attempt.request.params["study"])
+    tracking.check()
+    progress.update(0.0, "loading")
+    loaded = load(request.data, home.features, home.data)
+    prepared = preprocess(loaded, seed=request.seed)
+    say(f"searching {request.space} on {len(prepared.train)} rows of {loaded.info.dataset} {loaded.info.version}")
+
+    def told(trial: TrialInfo, run_id: str | None, micros: int) -> None:
+        fields = trial.document() | {"run_id": run_id, "cost_usd_micros": micros, "told": time.time()}
+        send("trial", fields)
+
+    result = StudyRunner(Studies(storage_url(home)), request, prepared, tracking, progress, told).run()
+    metrics = {f"best_{name}": value for name, value in (result.best.values if result.best else {}).items()}
+    outcome = Outcome(
+        run_id=result.run_id,
+        experiment=request.experiment or request.name,
+        metrics=metrics,
+        details={"study": result.document()},
+    )
+    return outcome.document()

@@ -1,0 +1,68 @@
+"""What a user asks a search for."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from maestro.core.jobs import DataSpec, Priority
+from maestro.core.model import Model, Name
+from maestro.training.search.spaces import Dimension, Space, space
+
+
+class StudyRequest(Model):
+    """A study. Running it again under the same name resumes it up to `n_trials` in all."""
+
+    name: Name
+    tenant_id: Name = "default"
+    experiment: Name | None = Field(default=None, description="MLflow experiment; default: the study's name")
+    data: DataSpec
+    space: str = "random_forest"
+    dimensions: dict[str, Dimension] | None = Field(
+        default=None, description="instead of the built-in ranges of the space"
+    )
+    objectives: tuple[str, ...] = Field(
+        default=("accuracy",), min_length=1, max_length=3, description="metrics, or `seconds`"
+    )
+    n_trials: int = Field(default=20, ge=1, le=10_000)
+    n_jobs: int = Field(default=1, ge=1, le=16, description="trials at once")
+    folds: int = Field(default=3, ge=2, le=10)
+    timeout_s: float | None = Field(default=None, gt=0, description="seconds after which no trial is started")
+    trial_timeout_s: float = Field(default=1800.0, gt=0)
+    sampler: Literal["tpe", "random", "grid"] = "tpe"
+    pruner: Literal["median", "hyperband", "none"] = "median"
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    cost_weight: float = Field(default=0.0, ge=0.0, le=1e6, description="score − cost_weight × seconds ÷ reference")
+    cost_reference_s: float | None = Field(
+        default=None, gt=0, description="default: the median of the start-up trials, then frozen"
+    )
+    selection_strategy: Literal["balanced", "knee", "weighted", "lexicographic"] = "balanced"
+    priority: Priority = Priority.NORMAL
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> StudyRequest:
+        if len(self.objectives) > 1 and self.cost_weight > 0:
+            raise ValueError("cost_weight needs a single objective; make `seconds` an objective instead")
+        if len(set(self.objectives)) != len(self.objectives):
+            raise ValueError("objectives must differ")
+        return self
+
+    @property
+    def search_space(self) -> Space:
+        """The space with the request's own dimensions.
+
+        Raises:
+            BadInput: the space is unknown.
+        """
+        base = space(self.space)
+        return (
+            base
+            if self.dimensions is None
+            else Space(model_type=base.model_type, fixed=base.fixed, dimensions=self.dimensions)
+        )
+
+    @property
+    def storage_name(self) -> str:
+        """The study's name in Optuna, apart for each tenant."""
+        return self.name if self.tenant_id == "default" else f"{self.tenant_id}/{self.name}"

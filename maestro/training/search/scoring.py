@@ -1,0 +1,99 @@
+"""What a search maximises, and what came out best."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+from maestro.clients.optuna import TrialInfo
+from maestro.core.model import Model
+from maestro.decisions.cost import cost_aware_score
+from maestro.decisions.pareto import front, select
+from maestro.training.search.request import StudyRequest
+
+STARTUP = 5
+"""Trials whose median time becomes the reference when none is given."""
+
+MINIMISED = frozenset({"seconds", "log_loss", "mae", "rmse", "mape"})
+"""Objectives of which less is better."""
+
+_LEAST_S = 1e-6
+
+
+class Best(Model):
+    """The trial that the request's rule takes."""
+
+    number: int
+    params: dict[str, object]
+    values: dict[str, float]
+    score: float | None = None
+    seconds: float | None = None
+    front: tuple[int, ...] = ()
+    rule: str
+
+
+def directions(objectives: Sequence[str]) -> list[str]:
+    """Whether more or less of each objective is better.
+
+    >>> directions(["accuracy", "seconds"])
+    ['maximize', 'minimize']
+    """
+    return ["minimize" if name in MINIMISED else "maximize" for name in objectives]
+
+
+def reference_seconds(trials: Sequence[TrialInfo], given: float | None) -> tuple[float | None, bool]:
+    """The seconds of a usual trial and whether they are final.
+
+    Given, or the median of the first five trials that completed; with fewer, the median so far, which is not final.
+    """
+    if given is not None:
+        return given, True
+    seconds = [trained_seconds(trial) for trial in trials if trial.state == "complete"]
+    if not seconds:
+        return None, False
+    return max(statistics.median(seconds[:STARTUP]), _LEAST_S), len(seconds) >= STARTUP
+
+
+def trained_seconds(trial: TrialInfo) -> float:
+    """The seconds that the trial spent fitting."""
+    return max(float(trial.attributes.get("seconds", trial.seconds or 0.0)), _LEAST_S)
+
+
+def best(trials: Sequence[TrialInfo], request: StudyRequest, reference_s: float | None) -> Best | None:
+    """The best completed trial: judged with the frozen reference, or selected from the front; None while none has completed."""
+    done = [trial for trial in trials if trial.state == "complete" and trial.values is not None]
+    if not done:
+        return None
+    if len(request.objectives) > 1:
+        table = [list(trial.values or ()) for trial in done]
+        sides = directions(request.objectives)
+        chosen = done[select(table, sides, request.selection_strategy)]  # type: ignore[arg-type]
+        members = tuple(done[at].number for at in front(table, sides))  # type: ignore[arg-type]
+        return Best(
+            number=chosen.number, params=dict(chosen.params), values=dict(zip(request.objectives, chosen.values or (), strict=True)),
+            seconds=trained_seconds(chosen), front=members, rule=f"{request.selection_strategy} of {len(members)} on the front",
+        )  # fmt: skip
+    sign = -1.0 if directions(request.objectives) == ["minimize"] else 1.0
+
+    def judged(trial: TrialInfo) -> float:
+        raw = sign * raw_score(trial, request)
+        if request.cost_weight == 0.0 or reference_s is None:
+            return raw
+        return cost_aware_score(
+            raw, trained_seconds(trial), cost_weight=request.cost_weight, reference_seconds=reference_s
+        )
+
+    chosen = max(done, key=lambda trial: (judged(trial), -trial.number))
+    rule = f"{'least' if sign < 0 else 'greatest'} {request.objectives[0]}"
+    if request.cost_weight > 0.0:
+        rule = f"{request.objectives[0]} − {request.cost_weight:g} × seconds ÷ {reference_s:.4g} s"
+    return Best(
+        number=chosen.number, params=dict(chosen.params), values={request.objectives[0]: raw_score(chosen, request)},
+        score=judged(chosen), seconds=trained_seconds(chosen), rule=rule,
+    )  # fmt: skip
+
+
+def raw_score(trial: TrialInfo, request: StudyRequest) -> float:
+    """The first objective before any cost was taken off."""
+    own = (trial.values or (0.0,))[0]
+    return float(trial.attributes.get(request.objectives[0], own))

@@ -1,4 +1,4 @@
-"""The promise of the rollout decision, by simulation: 2,000 rollouts of up to 40 looks on traffic that is hard to judge."""
+"""The promise of the rollout decision, by simulation: 2,000 rollouts of up to 30 looks on traffic that is hard to judge."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from scipy.stats import binom
 from maestro.decisions.rollout.simulation import PROMOTED, ROLLED_BACK, Outcomes, simulate
 from tests.decisions.rollout.traffic import HardTraffic, policy
 
-ROLLOUTS, LOOKS = 2000, 40
+ROLLOUTS, LOOKS = 2000, 30
 MOST_WRONG = int(binom.ppf(0.999, ROLLOUTS, 0.05))
 MARGINS = {"errors": 0.02, "slow": 0.1, "quality": 0.06}
 
@@ -27,7 +27,7 @@ def outcomes(
 def test_a_difference_of_the_margin_in_one_metric_is_rarely_promoted(metric: str) -> None:
     """Nearly all of the margin is tolerated here, so that rolling back does not hide promotions that would be wrong."""
     result = outcomes({metric: MARGINS[metric]}, tolerate=0.95)
-    assert np.isfinite(result.left[:, 1]).mean() > 0.9, "the rung where it is decided has to be reached"
+    assert np.isfinite(result.left[:, 1]).mean() > 0.8, "the rung where it is decided has to be reached"
     assert np.isfinite(result.left[:, 2]).sum() <= MOST_WRONG
     assert (result.verdict == PROMOTED).sum() <= MOST_WRONG
 

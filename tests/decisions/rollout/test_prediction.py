@@ -20,7 +20,7 @@ def test_most_rollouts_end_within_the_prediction_and_leave_each_rung_within_its_
     rules = policy()
     prediction = predict(rules, RATES, TRAFFIC)
     again = simulate(
-        rules, SteadyTraffic(rules, prediction.alternative, TRAFFIC), rollouts=2000, looks=300, bake_looks=3, seed=98
+        rules, SteadyTraffic(rules, prediction.alternative, TRAFFIC), rollouts=2000, looks=120, bake_looks=3, seed=98
     )
     assert prediction.ends_within is not None
     within = (again.verdict != UNDECIDED) & (again.looks * 200 <= prediction.ends_within)
@@ -46,9 +46,9 @@ def test_a_bad_release_ends_within_its_prediction() -> None:
 
 
 def test_the_prediction_is_the_same_every_time() -> None:
-    first, second = (predict(policy(), RATES, TRAFFIC, rollouts=100) for _ in range(2))
+    first, second = (predict(policy(), RATES, TRAFFIC, rollouts=50) for _ in range(2))
     assert first == second
-    assert predict(policy(), RATES, TRAFFIC, rollouts=100, seed=1) != first
+    assert predict(policy(), RATES, TRAFFIC, rollouts=50, seed=1) != first
 
 
 def test_where_rollouts_do_not_get_there_nothing_is_predicted() -> None:
@@ -69,7 +69,7 @@ def test_labels_that_come_late_make_it_longer() -> None:
 
 
 def test_it_is_printed_beside_the_reasons() -> None:
-    prediction = predict(policy(), RATES, TRAFFIC, rollouts=100)
+    prediction = predict(policy(), RATES, TRAFFIC, rollouts=50)
     assert start(policy(), predicted=prediction.by_rung()).predicted[2]["errors"] > 100
 
 

@@ -40,10 +40,8 @@ def worker() -> None:
 
 
 @app.command()
-def server(port: Port = 8000, host: Host = "127.0.0.1") -> None:
+def server(port: Port = 8000, host: Host = "127.0.0.1") -> int:
     """The model server."""
-    from maestro.observability.logging import configure
-    from maestro.serving.main import serve
+    from maestro.serving.main import main
 
-    configure("server")
-    serve(host=host, port=port)
+    return main(["--host", host, "--port", str(port)])

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import cached_property
+from functools import cached_property, partial
+from threading import Event, Thread
+from typing import TYPE_CHECKING
 
 from maestro.clients.database import Database, open_database
 from maestro.clients.database.migrate import require_current
-from maestro.clients.home import Home, database_url
+from maestro.clients.home import Home, database_url, service_url
 from maestro.core.clock import Clock, SystemClock
+from maestro.core.errors import Unreachable
 from maestro.core.settings import Settings, settings
+from maestro.lifecycle.subscriptions import Subscriptions
 from maestro.security.audit import AuditLog
 from maestro.security.principals import PrincipalStore
 from maestro.security.signing import PrivateKey
+from maestro.serving.metric_source import ServerMetricSource
+from maestro.serving.target import GraphFileTarget
+
+if TYPE_CHECKING:
+    from maestro.governance.control import Governance
 
 
 class Platform:
@@ -28,7 +37,7 @@ class Platform:
         self.settings = options or settings()
         self.clock: Clock = clock or SystemClock()
         self.home = Home.of(self.settings)
-        self.tasks: list[Callable[[], Iterator[None]]] = []
+        self.tasks: list[Callable[[], Iterator[None]]] = [self._govern]
 
     @cached_property
     def database(self) -> Database:
@@ -52,7 +61,67 @@ class Platform:
     @cached_property
     def principals(self) -> PrincipalStore:
         """Who may call, and their keys."""
-        return PrincipalStore(self.database, self.clock)
+        return PrincipalStore(self.database, self.clock, audit=self.audit, verifiers=self.home.server_keys)
+
+    @cached_property
+    def governance(self) -> Governance:
+        """Versions, approvals, decisions, rollouts, lineage."""
+        from maestro.clients.registry import ModelRegistry
+        from maestro.governance.control import Governance
+
+        token = self._service_token()
+        server = self._address("server")
+        target = partial(
+            GraphFileTarget,
+            self.home,
+            server_url=server,
+            token=token,
+            clock=self.clock,
+            trust_path=self.settings.trust_policy,
+            allow_unsigned=self.settings.serving.allow_unsigned,
+        )
+        source = ServerMetricSource(server, token, clock=self.clock)
+        return Governance(
+            home=self.home,
+            trust=self.settings.trust_policy,
+            database=self.database,
+            clock=self.clock,
+            audit=self.audit,
+            registry=ModelRegistry(self._address("mlflow")),
+            targets=target,
+            sources=lambda _: source,
+            endpoint=server,
+        )
+
+    def _address(self, service: str) -> str:
+        """Where a service is, or an address that nobody answers at: what does not need the service works without it."""
+        try:
+            return service_url(service, options=self.settings)
+        except Unreachable:
+            return "http://127.0.0.1:9"
+
+    def _service_token(self) -> str:
+        """The key by which the control plane asks the model server."""
+        path = self.home.keys / "service.token"
+        return path.read_text().strip() if path.exists() else ""
+
+    def _govern(self) -> Iterator[None]:
+        """Lead rollouts, watch graphs and aliases, record lineage; only where the decider's key is."""
+        if not (self.home.keys / "decider.pem").exists():
+            yield
+            return
+        stop = Event()
+        governance = self.governance
+        handlers = {kind: [governance.lineage.on_event] for kind in ("version.registered", "rollout.finished")}
+        lineage = Subscriptions(self.database, self.clock, handlers)
+        thread = Thread(target=lineage.run, args=(stop,), name="lineage", daemon=True)
+        thread.start()
+        try:
+            with governance.runner.running():
+                yield
+        finally:
+            stop.set()
+            thread.join(timeout=20)
 
     @contextmanager
     def background(self) -> Iterator[None]:

@@ -1,0 +1,1 @@
+"""One step of the story a file; each exposes `run(stage) -> Outcome`."""

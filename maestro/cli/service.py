@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import Annotated
 
 import typer
@@ -15,17 +17,9 @@ Port = Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")]
 @app.command()
 def api(port: Port = 8080, host: Host = "127.0.0.1") -> None:
     """The control plane's HTTP API."""
-    import uvicorn
-
-    from maestro.api.app import create_app
-    from maestro.lifecycle.composition import Platform
-    from maestro.observability.logging import configure
-
-    configure("api")
-    platform = Platform()
-    platform.require_database()
-    uvicorn.run(
-        create_app(platform), host=host, port=port, log_config=None, access_log=False, timeout_graceful_shutdown=5
+    # doors do not import each other: this process becomes the other door
+    os.execv(  # noqa: S606
+        sys.executable, [sys.executable, "-m", "maestro.api", "--host", host, "--port", str(port)]
     )
 
 

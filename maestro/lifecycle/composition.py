@@ -18,8 +18,6 @@ from maestro.lifecycle.subscriptions import Subscriptions
 from maestro.security.audit import AuditLog
 from maestro.security.principals import PrincipalStore
 from maestro.security.signing import PrivateKey
-from maestro.serving.metric_source import ServerMetricSource
-from maestro.serving.target import GraphFileTarget
 
 if TYPE_CHECKING:
     from maestro.governance.control import Governance
@@ -68,6 +66,8 @@ class Platform:
         """Versions, approvals, decisions, rollouts, lineage."""
         from maestro.clients.registry import ModelRegistry
         from maestro.governance.control import Governance
+        from maestro.serving.metric_source import ServerMetricSource
+        from maestro.serving.target import GraphFileTarget
 
         token = self._service_token()
         server = self._address("server")

@@ -56,7 +56,7 @@ def laptop_services(home: Home) -> list[Service]:
             # the job runner and its consumers cost 3 GB and are not used
             env={"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
         ),
-        Service("api", (*maestro, "service", "api", "--port", str(ports["api"])), url=urls["api"], ready="/readyz"),
+        Service("api", (sys.executable, "-m", "maestro.api", "--port", str(ports["api"])), url=urls["api"], ready="/readyz"),
         Service("server", (*maestro, "service", "server", "--port", str(ports["server"])), url=urls["server"], ready="/healthz"),
         Service("worker", (*maestro, "service", "worker"), needs=("mlflow",)),
     ]  # fmt: skip

@@ -69,7 +69,9 @@ def line_chart(
         )
     for rule in rules:
         y = y_scale(rule.y)
-        parts.append(f'<line x1="{_LEFT}" x2="{_W - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="#dc2626" stroke-dasharray="5 4"/>')
+        parts.append(
+            f'<line x1="{_LEFT}" x2="{_W - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="#dc2626" stroke-dasharray="5 4"/>'
+        )
         parts.append(
             f'<text x="{_W - _RIGHT}" y="{y - 4:.1f}" text-anchor="end" font-size="11" fill="#dc2626">{escape(rule.label)}</text>'
         )
@@ -100,7 +102,9 @@ def _frame(title: str, x_scale: _Scale, y_scale: _Scale, x_label: str, y_label: 
         parts.append(f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end" font-size="11">{tick:.3g}</text>')
     for tick in x_scale.ticks():
         x = x_scale(tick)
-        parts.append(f'<text x="{x:.1f}" y="{_H - _BOTTOM + 15}" text-anchor="middle" font-size="11">{tick:,.0f}</text>')
+        parts.append(
+            f'<text x="{x:.1f}" y="{_H - _BOTTOM + 15}" text-anchor="middle" font-size="11">{tick:,.0f}</text>'
+        )
     parts.append(f'<text x="{_W / 2:.0f}" y="{_H - 6}" text-anchor="middle" font-size="12">{escape(x_label)}</text>')
     parts.append(
         f'<text x="14" y="{_H / 2:.0f}" font-size="12" text-anchor="middle" transform="rotate(-90 14 {_H / 2:.0f})">{escape(y_label)}</text>'

@@ -23,6 +23,4 @@ def population(home: Home) -> list[Caller]:
     order = np.random.default_rng(_SEED).permutation(len(arriving))
     keys = arriving[dataset.entity].to_numpy()[order]
     labels = arriving[dataset.target].to_numpy()[order]
-    return [
-        Caller({dataset.entity: int(key)}, str(int(label))) for key, label in zip(keys, labels, strict=True)
-    ]
+    return [Caller({dataset.entity: int(key)}, str(int(label))) for key, label in zip(keys, labels, strict=True)]

@@ -20,7 +20,20 @@ td.n{text-align:right;font-variant-numeric:tabular-nums}
 svg{max-width:100%;height:auto}code{background:#eef2f7;padding:1px 4px;border-radius:4px}
 .bar{display:flex;height:22px;border-radius:6px;overflow:hidden;margin:12px 0}.bar span{display:block}
 """
-_SHADES = ("#1d4ed8", "#2563eb", "#3b82f6", "#60a5fa", "#0891b2", "#059669", "#10b981", "#d97706", "#dc2626", "#7c3aed", "#64748b", "#334155")
+_SHADES = (
+    "#1d4ed8",
+    "#2563eb",
+    "#3b82f6",
+    "#60a5fa",
+    "#0891b2",
+    "#059669",
+    "#10b981",
+    "#d97706",
+    "#dc2626",
+    "#7c3aed",
+    "#64748b",
+    "#334155",
+)
 
 
 class ReportRow(Protocol):
@@ -81,7 +94,8 @@ def write_report(rows: Sequence[ReportRow], seconds: float, path: Path) -> None:
         [("✓" if row.expected else "✗", row.title, row.result, f"{row.seconds:.1f}", row.where) for row in rows],
     )
     details = "".join(
-        f'<h2 id="step-{row.number}">{row.number}. {escape(row.title)}</h2><p>{escape(row.result)}</p>' + "".join(card(s) for s in row.sections)
+        f'<h2 id="step-{row.number}">{row.number}. {escape(row.title)}</h2><p>{escape(row.result)}</p>'
+        + "".join(card(s) for s in row.sections)
         for row in rows
         if row.sections
     )

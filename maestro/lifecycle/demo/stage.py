@@ -72,4 +72,6 @@ class Stage:
             if (answer := ask()) is not None:
                 return answer
             time.sleep(every_s)
-        raise Unreachable(f"{what} did not happen within {timeout_s:.0f} s", remedy=f"read the logs in {self.home.logs}")
+        raise Unreachable(
+            f"{what} did not happen within {timeout_s:.0f} s", remedy=f"read the logs in {self.home.logs}"
+        )

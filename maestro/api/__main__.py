@@ -1,0 +1,47 @@
+"""`python -m maestro.api`: the control plane's API as a process."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+import uvicorn
+
+from maestro.api.app import create_app
+from maestro.core.errors import MaestroError
+from maestro.lifecycle.composition import Platform
+from maestro.observability.logging import configure
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serve until SIGTERM or Ctrl-C; the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m maestro.api", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
+    parser.add_argument("--port", type=int, default=8080)
+    given = parser.parse_args(arguments)
+    try:
+        platform = Platform()
+        configure("api", platform.settings.log_level)
+        platform.require_database()
+    except MaestroError as error:
+        print(json.dumps(error.problem()), file=sys.stderr)
+        return error.exit_code
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(platform),
+            host=given.host,
+            port=given.port,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=5,
+        )
+    )
+    server.run()
+    platform.close()
+    return 0 if server.started else 3
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -50,7 +50,7 @@ def create_app(server: ModelServer) -> FastAPI:
         app.router.routes.insert(0, Route(path, endpoint, methods=["POST"], include_in_schema=False))
     for routes in (health_routes(server), metadata_routes(server), admin_routes(server)):
         app.include_router(routes)
-    app.add_middleware(BodyLimit, limit=limit)
+    app.add_middleware(BodyLimit, limit=limit, paths=("/labels",))
     _document(app)
     return app
 

@@ -100,8 +100,7 @@ class Validator:
                 self._out_of_range(feature.name, count)
 
     def _is_clean(self, matrix: Matrix) -> bool:
-        # The sum of the row is finite exactly when every part is (or it overflows, and the slow path looks again).
-        if not math.isfinite(float(matrix.sum())):
+        if not np.isfinite(matrix).all():
             return False
         if self._integers:
             integers = matrix[:, self._integers]

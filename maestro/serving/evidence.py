@@ -2,7 +2,8 @@
 
 Of one arm and version, a unit is *exposed* from its first attempt on, whatever came of it; it is *eligible* when the arm answered it longer ago
 than the label wait (an attempt that failed has nothing that a label could judge: it counts as an error); *labelled* when its label is here
-too; *wrong* when the first answer differs from the first label. Units that any version of the graph was trained on count nowhere. Answers given
+too; *wrong* when the first answer differs from the first label. It has *entered* the arm of its first attempt since the present revision began to
+answer. Units that any version of the graph was trained on count nowhere. Answers given
 in another arm's place are no evidence.
 """
 
@@ -75,6 +76,15 @@ class _ModelUnits:
         self.arms: dict[tuple[str, str], _ArmUnits] = {}
         self.labels: dict[str, str] = {}
         self.size = 0
+        self.revision = 0
+        self.entered: dict[str, set[int]] = {}
+        self.seen: set[int] = set()
+
+    def enter(self, arm: str, entity: int) -> None:
+        """Count a unit into the arm that had it first under this revision."""
+        if entity not in self.seen:
+            self.seen.add(entity)
+            self.entered.setdefault(arm, set()).add(entity)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +127,14 @@ class Evidence:
         self._max_units = max_units
         self._models: dict[str, _ModelUnits] = {}
 
-    def open(self, model: str) -> None:
-        """Start a model: read what earlier processes wrote."""
+    def open(self, model: str, revision: int) -> None:
+        """Begin a revision; of a model that is new here, read what earlier processes wrote."""
         if model in self._models:
+            state = self._models[model]
+            state.revision, state.entered, state.seen = revision, {}, set()
             return
         state = self._models[model] = _ModelUnits(self._folder / model)
+        state.revision = revision
         for record in state.labels_journal.read():
             state.labels.setdefault(record["u"], record["l"])
         for record in state.answers.read():
@@ -140,6 +153,9 @@ class Evidence:
         for row, unit in enumerate(seen.units):
             if unit.entity is None:
                 continue
+            entity = entity_number(unit.entity)
+            if seen.revision == state.revision and len(state.seen) < self._max_units:
+                state.enter(seen.arm, entity)
             name = self._known_name(units, unit.entity)
             position = units.index.get(name)
             value = None if seen.prediction is None else value_text(seen.prediction.values[row])
@@ -148,7 +164,7 @@ class Evidence:
             if position is None and state.size >= self._max_units:
                 self.dropped += 1
                 continue
-            entity, now = entity_number(unit.entity), self._clock.now().timestamp()
+            now = self._clock.now().timestamp()
             records.append({"u": name, "e": entity, "a": seen.arm, "v": seen.version, "t": now, "y": value})
             if self._note(state, units, name, entity, now, value):
                 self._count_label(model, seen.version, units, name)
@@ -234,6 +250,7 @@ class Evidence:
                 version=version,
                 requests=dict(counters.outcomes),
                 latency=counters.latency.cumulative(),
+                entered=_untrained(state.entered.get(arm, set()), trained),
                 **units.count(before, trained),
             )
         return Reading(at=now, epoch=self.epoch, revision=revision, arms=readings, dropped=dropped + self.dropped)
@@ -270,6 +287,12 @@ class Evidence:
     def _count_label(self, model: str, version: str, units: _ArmUnits, name: str) -> None:
         correct = units.verdict[units.index[name]] == _RIGHT
         self._metrics.labels[model, version, "true" if correct else "false"] += 1
+
+
+def _untrained(entities: set[int], trained: NDArray[np.uint64]) -> int:
+    if not len(trained) or not entities:
+        return len(entities)
+    return int((~np.isin(np.fromiter(entities, dtype=np.uint64, count=len(entities)), trained)).sum())
 
 
 def value_text(value: Any) -> str:

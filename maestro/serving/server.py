@@ -47,7 +47,7 @@ class ModelServer:
     environment: str = ENVIRONMENT
     clock: Clock = field(default_factory=SystemClock)
     features: FeatureSource | None = None
-    runtimes: RuntimeFactory = field(default_factory=Runtimes)
+    runtimes: RuntimeFactory | None = None
 
     def __post_init__(self) -> None:
         serving = self.options.serving
@@ -69,7 +69,7 @@ class ModelServer:
             environment=self.environment,
             clock=self.clock,
             allow_unsigned=serving.allow_unsigned,
-            runtimes=self.runtimes,
+            runtimes=self.runtimes or Runtimes([self.home.keys, self.home.database]),
             out_of_range=self._out_of_range,
         )
         self.follower = GraphFollower(
@@ -125,7 +125,7 @@ class ModelServer:
 
     def _on_served(self, served: ServedGraph) -> None:
         self.hasher.rotate_if_due()
-        self.evidence.open(served.model)
+        self.evidence.open(served.model, served.revision)
         self.exposures.open(served.model, served.revision)
         self.plane.prepare(served)
 

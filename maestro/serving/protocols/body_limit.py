@@ -1,50 +1,37 @@
-"""A limit on the bodies of the control routes, before anything reads them."""
+"""A limit on the bodies of control routes, before anything reads them."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from maestro.core.errors import TooLarge
+from maestro.core.errors import BadInput
+from maestro.serving.protocols.endpoint import head_of, read_body
 from maestro.serving.protocols.problems import answer
 
 
-class _Over(Exception):
-    """The body is over the limit."""
-
-
 class BodyLimit:
-    """ASGI middleware: 413 as soon as a body is known to be larger than `limit` bytes."""
+    """ASGI middleware: the body of a request to one of `paths` is read whole, or answered with 413 when it is larger than `limit` bytes."""
 
-    def __init__(self, app: ASGIApp, limit: int) -> None:
+    def __init__(self, app: ASGIApp, limit: int, paths: Collection[str]) -> None:
         self._app = app
         self._limit = limit
+        self._paths = frozenset(paths)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on, counting."""
-        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD"):
+        """Read, then pass on."""
+        if scope["type"] != "http" or scope["path"] not in self._paths:
             await self._app(scope, receive, send)
             return
-        size = 0
-        started = False
-
-        async def counted() -> Message:
-            nonlocal size
-            message = await receive()
-            size += len(message.get("body", b""))
-            if size > self._limit:
-                raise _Over
-            return message
-
-        async def told(message: Message) -> None:
-            nonlocal started
-            started = started or message["type"] == "http.response.start"
-            await send(message)
-
         try:
-            await self._app(scope, counted, told)
-        except _Over:
-            if not started:
-                error = TooLarge(
-                    f"the body is larger than {self._limit} bytes", field="body", remedy="send it in parts"
-                )
-                await answer(error)(scope, receive, send)
+            body = await read_body(head_of(scope), receive, self._limit)
+        except BadInput as error:
+            await answer(error)(scope, receive, send)
+            return
+        waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def replay() -> Message:
+            return waiting.pop() if waiting else await receive()
+
+        await self._app(scope, replay, send)

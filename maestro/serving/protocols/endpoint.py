@@ -86,9 +86,9 @@ class InferenceEndpoint:
         status = 499  # what is counted when the caller goes away
         try:
             try:
-                head = _head(scope)
+                head = head_of(scope)
                 self._auth.data(head.get("authorization"))
-                data = await _read_body(head, receive, self._limit)
+                data = await read_body(head, receive, self._limit)
                 body = Body(
                     data,
                     _media_type(head, self._adapter.media_types),
@@ -165,7 +165,8 @@ def _headers(result: InferResult) -> list[tuple[bytes, bytes]]:
     return headers
 
 
-def _head(scope: Scope) -> dict[str, str]:
+def head_of(scope: Scope) -> dict[str, str]:
+    """The request's headers by lower-case name."""
     return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
 
 
@@ -190,7 +191,13 @@ def _media_type(head: Mapping[str, str], known: tuple[str, ...]) -> str:
     return declared
 
 
-async def _read_body(head: Mapping[str, str], receive: Receive, limit: int) -> bytes:
+async def read_body(head: Mapping[str, str], receive: Receive, limit: int) -> bytes:
+    """The whole body.
+
+    Raises:
+        TooLarge: it is larger than `limit` bytes; it has been read and thrown away.
+        Malformed: the caller went away.
+    """
     declared = head.get("content-length", "")
     size, over = 0, declared.isdigit() and int(declared) > limit
     parts: list[bytes] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -35,14 +36,21 @@ class RuntimeFactory(Protocol):
 
 
 class Runtimes:
-    """The runtimes of this server."""
+    """The runtimes of this server.
+
+    Args:
+        private: what a model's own process must not be able to read; it refuses to run when it can.
+    """
+
+    def __init__(self, private: Sequence[Path] = ()) -> None:
+        self._private = private
 
     def make(self, kind: str, folder: Path, contract: ModelContract) -> ModelRuntime:
         """A runtime that has not loaded yet."""
-        return runtime_for(kind, folder, contract)
+        return runtime_for(kind, folder, contract, self._private)
 
 
-def runtime_for(kind: str, folder: Path, contract: ModelContract) -> ModelRuntime:
+def runtime_for(kind: str, folder: Path, contract: ModelContract, private: Sequence[Path] = ()) -> ModelRuntime:
     """The runtime called `kind`.
 
     Raises:
@@ -52,7 +60,7 @@ def runtime_for(kind: str, folder: Path, contract: ModelContract) -> ModelRuntim
         case "onnx":
             return OnnxRuntime(folder, contract)
         case "pyfunc":
-            return PyfuncRuntime(folder, contract)
+            return PyfuncRuntime(folder, contract, private)
         case _:
             raise BadInput(f"unknown runtime {kind!r}", field="runtime", remedy=f"use one of: {', '.join(KNOWN)}")
 

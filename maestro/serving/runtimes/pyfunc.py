@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,6 +20,7 @@ import numpy as np
 
 from maestro.core.contract import ModelContract
 from maestro.core.errors import BadInput, MaestroError
+from maestro.security.sandbox import popen
 from maestro.serving.runtimes import pyfunc_worker
 from maestro.serving.runtimes._base import ModelFailed, ModelTimeout
 from maestro.serving.table import Batch, Prediction
@@ -45,12 +47,14 @@ class PyfuncRuntime:
     Args:
         folder: the version's private folder, an MLflow model.
         contract: names and types of the features.
+        private: files and folders that the process must not be able to read, beside everything that it needs not.
     """
 
     kind: ClassVar[str] = "pyfunc"
 
-    def __init__(self, folder: Path, contract: ModelContract) -> None:
+    def __init__(self, folder: Path, contract: ModelContract, private: Sequence[Path] = ()) -> None:
         self._folder = folder
+        self._private = private
         self._contract = contract
         self._worker: _Worker | None = None
         self._lock = threading.Lock()
@@ -65,7 +69,7 @@ class PyfuncRuntime:
 
     def load(self) -> None:
         """Start the worker and wait until it has deserialised the model."""
-        worker = _Worker(self._folder)
+        worker = _Worker(self._folder, self._private)
         try:
             worker.wait_loaded(LOAD_S)
         except ModelFailed as error:
@@ -155,8 +159,14 @@ class _Died(Exception):
 class _Worker:
     """One process: a thread reads its answers, another its stderr."""
 
-    def __init__(self, folder: Path) -> None:
-        self._process = start(folder)
+    def __init__(self, folder: Path, private: Sequence[Path]) -> None:
+        program = Path(pyfunc_worker.__file__)
+        self._process = popen(
+            [sys.executable, "-I", str(program), str(folder)],
+            readable=[folder],
+            private=private,
+            stderr=subprocess.PIPE,
+        )
         self._numbers = itertools.count(1)
         self._waiting: dict[int, queue.SimpleQueue[dict[str, Any] | None]] = {}
         self._since: dict[int, float] = {}
@@ -275,11 +285,6 @@ class _Worker:
                 del self._told[:-20]
 
 
-def start(folder: Path) -> subprocess.Popen[bytes]:
-    """The worker's process for the model in `folder`."""
-    raise NotImplementedError
-
-
 def _request(batch: Batch) -> dict[str, Any]:
     columns: list[Any] = []
     for position, kind in enumerate(batch.types):
@@ -293,8 +298,3 @@ def _request(batch: Batch) -> dict[str, Any]:
                 [None if np.isnan(value) else (bool(value) if kind == "bool" else int(value)) for value in values]
             )
     return {"names": list(batch.names), "types": list(batch.types), "columns": columns}
-
-
-def python() -> str:
-    """The interpreter of this environment."""
-    return sys.executable

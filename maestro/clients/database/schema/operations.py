@@ -15,6 +15,14 @@ slo_rollups = Table(
     Column("details", Json, nullable=False),
 )
 
+slo_cursors = Table(
+    "slo_cursors",
+    metadata,
+    Column("source", String(512), primary_key=True),
+    Column("at", UtcTime),
+    Column("state", Json, nullable=False),
+)
+
 cost_entries = Table(
     "cost_entries",
     metadata,

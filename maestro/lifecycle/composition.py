@@ -21,6 +21,7 @@ from maestro.security.signing import PrivateKey
 
 if TYPE_CHECKING:
     from maestro.governance.control import Governance
+    from maestro.training.control import Training
 
 
 class Platform:
@@ -92,6 +93,13 @@ class Platform:
             sources=lambda _: source,
             endpoint=server,
         )
+
+    @cached_property
+    def training(self) -> Training:
+        """Jobs, studies, experiments and features."""
+        from maestro.training.control import Training
+
+        return Training(self.home, self.database, self.clock, self.audit, self.settings.training, self._address("mlflow"))
 
     def _address(self, service: str) -> str:
         """Where a service is, or an address that nobody answers at: what does not need the service works without it."""

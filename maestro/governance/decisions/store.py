@@ -166,6 +166,19 @@ class DecisionStore:
             raise NotFound(f"{what} with {prefix}", field="id", remedy="give more digits: maestro decisions list")
         return DecisionRecord.model_validate(found[0])
 
+    def of_rollout(self, rollout_id: str) -> list[DecisionRecord]:
+        """The records of a rollout in the order they were appended."""
+        query = select(decisions.c.record).where(decisions.c.rollout_id == rollout_id).order_by(decisions.c.seq)
+        with self.database.read() as connection:
+            rows = connection.execute(query).scalars().all()
+        return [DecisionRecord.model_validate(row) for row in rows]
+
+    def chain(self) -> list[DecisionRecord]:
+        """Every record in the order it was appended."""
+        with self.database.read() as connection:
+            rows = connection.execute(select(decisions.c.record).order_by(decisions.c.seq)).scalars().all()
+        return [DecisionRecord.model_validate(row) for row in rows]
+
     def list(
         self,
         *,
@@ -201,12 +214,6 @@ class DecisionStore:
                 .all()
             )
         return [DecisionRecord.model_validate(row) for row in rows], total
-
-    def chain(self) -> list[DecisionRecord]:
-        """Every record in the order it was appended."""
-        with self.database.read() as connection:
-            rows = connection.execute(select(decisions.c.record).order_by(decisions.c.seq)).scalars().all()
-        return [DecisionRecord.model_validate(row) for row in rows]
 
     def put_policy(self, connection: Connection, policy: RolloutPolicy) -> str:
         """Keep a policy under its digest, which is returned; repeating it changes nothing.

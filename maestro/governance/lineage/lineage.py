@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
@@ -12,7 +13,7 @@ from maestro.core.errors import MaestroError, NotFound
 from maestro.core.events import Event
 from maestro.governance.environment import ENVIRONMENT
 from maestro.governance.lineage import sources
-from maestro.governance.lineage.assembly import VERSION, assemble
+from maestro.governance.lineage.assembly import DATA, VERSION, assemble
 from maestro.governance.lineage.drawing import html, svg
 from maestro.governance.lineage.model import LineageGraph
 from maestro.governance.lineage.store import LineageStore
@@ -124,10 +125,8 @@ class Lineage:
 
     def missing(self, version: ModelVersion) -> tuple[str, ...]:
         """See `LineageLinks`: records what can be recorded now, then names what is absent."""
-        try:
+        with contextlib.suppress(MaestroError):
             self.record_version(version)
-        except MaestroError:
-            pass
         found = {node.kind for node in self.graph(run_id=version.run_id).nodes}
         return tuple(link for link in _LINKS if link not in found)
 
@@ -156,6 +155,13 @@ class Lineage:
         if not found.nodes:
             raise NotFound(f"run {run_id} has no lineage", field="run_id", remedy="check the run's id in MLflow")
         return found
+
+    def materials(self, run_id: str) -> dict[str, str]:
+        """The digests of what a run was made of, for its provenance."""
+        text = self._registry.artifact_text(run_id, FACTS)
+        data = json.loads(text).get("data", {}) if text is not None else {}
+        content = str(data.get("content", ""))
+        return {f"{DATA}{data['dataset']}@{data['version']}": content} if content.startswith("sha256:") else {}
 
     def events(self, run_id: str | None = None) -> list[dict[str, Any]]:
         """The OpenLineage events of a run, or all."""

@@ -13,10 +13,11 @@ from sqlalchemy import Connection
 from maestro.clients.database.outbox import append_event
 from maestro.core.clock import Clock
 from maestro.core.decision import DecisionRecord, Subject, Verdict
-from maestro.core.errors import Conflict, Refused, Unreachable
+from maestro.core.errors import BadInput, Conflict, Refused, Unreachable
 from maestro.core.graph import InferenceGraph
 from maestro.core.policy import RolloutPolicy
 from maestro.core.seams import MetricSource, TrafficTarget
+from maestro.governance.decisions.replay import ReplayContext
 from maestro.governance.decisions.store import DecisionStore
 from maestro.governance.rollouts.graphs import same_content, single_graph
 from maestro.governance.rollouts.judging import Judge
@@ -88,8 +89,6 @@ class Transitions:
                 return self._record_promotion(rollout, fence)
             case Step.RESTORED:
                 return self._restored(rollout, fence)
-            case _:
-                return rollout
 
     def hold(self, rollout: Rollout, fence: int, found: InferenceGraph | None) -> Rollout:
         """A person changed the graph: it is honoured, recorded, and nothing moves until a person says so."""
@@ -382,6 +381,25 @@ class Transitions:
 def readiness_verdict(inputs: dict[str, Any]) -> Verdict:
     """A version that passed its gates and is ready is switched to; one that is not gives way."""
     return Verdict.PROMOTE if inputs["ready"] is True and inputs.get("gate") else Verdict.ROLL_BACK
+
+
+def replay_readiness(record: DecisionRecord, context: ReplayContext) -> Verdict:
+    """Decide on readiness again."""
+    return readiness_verdict(record.inputs)
+
+
+def replay_human(record: DecisionRecord, context: ReplayContext) -> Verdict:
+    """What a person decided is an input; its verdict follows from what they did."""
+    known = {
+        "edit": Verdict.FREEZE,
+        "abort": Verdict.ROLL_BACK,
+        "rollback": Verdict.ROLL_BACK,
+        "resume": Verdict.KEEP_GOING,
+    }
+    decided = str(record.inputs.get("decided"))
+    if decided not in known:
+        raise BadInput(f"a person cannot decide {decided!r}", field="inputs.decided", remedy="see maestro audit verify")
+    return known[decided]
 
 
 def foreign_edit(found: InferenceGraph | None, expected_revision: int | None) -> dict[str, Any]:

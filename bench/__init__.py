@@ -1,0 +1,1 @@
+"""Reproducible comparisons with peers. Run by hand (`make bench`), never part of the tests; both sides run in the same process."""

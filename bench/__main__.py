@@ -1,0 +1,28 @@
+"""Run the comparisons: all, or those named.
+
+python -m bench [drift] [planned]
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+from bench import drift, planned
+
+COMPARISONS: dict[str, Callable[[], list[str]]] = {"drift": drift.compare, "planned": planned.compare}
+
+
+def main(names: Sequence[str]) -> int:
+    """Print each comparison; returns the exit status."""
+    unknown = [name for name in names if name not in COMPARISONS]
+    if unknown:
+        print(f"no comparison {', '.join(unknown)}; there are {', '.join(COMPARISONS)}", file=sys.stderr)
+        return 2
+    for name in names or COMPARISONS:
+        print(f"== {name}", *COMPARISONS[name](), sep="\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -66,7 +65,7 @@ def mint(
     as_json: JsonFlag = False,
 ) -> None:
     """Mint a key of a principal and print it, this once."""
-    body = {"expires_at": _until(expires)} if expires else {}
+    body = {"expires_in_s": _seconds(expires)} if expires else {}
     with _client() as client:
         minted = client.post(f"/principals/{_segment(name)}/keys", body)
 
@@ -191,10 +190,9 @@ def _trust_path() -> Path:
     return settings().trust_policy or Home.of().trust_policy
 
 
-def _until(expires: str) -> str:
+def _seconds(expires: str) -> int:
     try:
-        span: timedelta = parse_duration(expires)
-        return (datetime.now(UTC) + span).isoformat()
+        return int(parse_duration(expires).total_seconds())
     except (ValueError, OverflowError) as error:
         raise BadInput(f"--expires: {error}", field="expires", remedy="write 30d, 12h or 90m") from None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field
 
 from maestro.api.auth import CurrentPlatform, CurrentPrincipal
 from maestro.core.principals import PrincipalRole
@@ -14,7 +14,19 @@ from maestro.security.trust import load_trust
 
 router = APIRouter(prefix="/audit", tags=["audit"])
 
-Text = Annotated[str | None, Query(max_length=512, pattern=r"^[\x20-\x7e]+$")]
+Text = Annotated[str, Field(max_length=512, pattern=r"^[\x20-\x7e]+$")]
+
+
+class AuditFilter(BaseModel):
+    """Which entries to read; `actor` matches whole, `action` and `subject` by their beginning."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    after: int = Field(default=0, ge=0, le=2**53 - 1)
+    limit: int = Field(default=100, ge=1, le=1000)
+    actor: Text | None = None
+    action: Text | None = None
+    subject: Text | None = None
 
 
 class AuditPage(BaseModel):
@@ -32,19 +44,11 @@ class AuditVerification(BaseModel):
 
 
 @router.get("")
-def entries(
-    platform: CurrentPlatform,
-    caller: CurrentPrincipal,
-    after: Annotated[int, Query(ge=0, le=2**53 - 1)] = 0,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    actor: Text = None,
-    action: Text = None,
-    subject: Text = None,
-) -> AuditPage:
-    """Entries after entry `after`; `actor` matches whole, `action` and `subject` by their beginning."""
+def entries(which: Annotated[AuditFilter, Query()], platform: CurrentPlatform, caller: CurrentPrincipal) -> AuditPage:
+    """Entries after entry `after`, in order."""
     caller.require(PrincipalRole.OPERATOR, PrincipalRole.APPROVER)
-    found = platform.audit.entries(after=after, limit=limit, actor=actor, action=action, subject=subject)
-    return AuditPage(entries=found, next=found[-1].seq if len(found) == limit else None)
+    found = platform.audit.entries(**which.model_dump())
+    return AuditPage(entries=found, next=found[-1].seq if len(found) == which.limit else None)
 
 
 @router.get("/verify")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from datetime import timedelta
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query, status
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from maestro.api.auth import CurrentPlatform, CurrentPrincipal
 from maestro.core.errors import Refused
@@ -16,14 +17,10 @@ from maestro.security.principals import PrincipalKey, PrincipalRecord
 router = APIRouter(tags=["principals"])
 
 
-def _text_only(value: Any) -> Any:
-    if value is not None and not (isinstance(value, str) and len(value) >= 20 and "T" in value.upper()):
-        raise ValueError("write a time with zone, such as 2026-12-31T00:00:00Z")
+def _number_only(value: object) -> object:
+    if isinstance(value, bool | str):
+        raise ValueError("write a whole number")
     return value
-
-
-Instant = Annotated[AwareDatetime, BeforeValidator(_text_only)]
-"""A time as RFC 3339 text; numbers are refused."""
 
 
 class NewPrincipal(BaseModel):
@@ -42,7 +39,9 @@ class NewKey(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    expires_at: Instant | None = None
+    expires_in_s: Annotated[int, Field(ge=1, le=100 * 366 * 86400), BeforeValidator(_number_only)] | None = Field(
+        default=None, description="seconds from now"
+    )
 
 
 class MintedKey(BaseModel):
@@ -51,6 +50,14 @@ class MintedKey(BaseModel):
     principal: str
     key_id: str
     token: str
+
+
+class KeyFilter(BaseModel):
+    """Which keys to list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    principal: Name | None = Field(default=None, description="only this principal's")
 
 
 PrincipalName = Annotated[Name, Path(description="the principal")]
@@ -82,7 +89,8 @@ def create(body: NewPrincipal, platform: CurrentPlatform, caller: CurrentPrincip
 def mint(name: PrincipalName, body: NewKey, platform: CurrentPlatform, caller: CurrentPrincipal) -> MintedKey:
     """Mint a key of a principal. The answer is the only place where it can be read."""
     _require_person(caller)
-    token = platform.principals.mint_key(name, body.expires_at, actor=caller.actor)
+    expires = None if body.expires_in_s is None else platform.clock.now() + timedelta(seconds=body.expires_in_s)
+    token = platform.principals.mint_key(name, expires, actor=caller.actor)
     return MintedKey(principal=name, key_id=token.split("_")[1], token=token)
 
 
@@ -102,13 +110,11 @@ def enable(name: PrincipalName, platform: CurrentPlatform, caller: CurrentPrinci
 
 @router.get("/keys")
 def keys(
-    platform: CurrentPlatform,
-    caller: CurrentPrincipal,
-    principal: Annotated[Name | None, Query(description="only this principal's")] = None,
+    which: Annotated[KeyFilter, Query()], platform: CurrentPlatform, caller: CurrentPrincipal
 ) -> tuple[PrincipalKey, ...]:
     """Every key, without its secret."""
     caller.require(PrincipalRole.OPERATOR)
-    return platform.principals.keys(principal)
+    return platform.principals.keys(which.principal)
 
 
 @router.delete("/keys/{key_id}", status_code=status.HTTP_204_NO_CONTENT)

@@ -1,7 +1,7 @@
 """Sticky assignment of units to arms, and how exactly the split holds.
 
 A unit's bucket is the SHA-256 digest of the UTF-8 bytes of salt followed by key, read whole as a big-endian integer, modulo 10,000.
-Each arm owns a run of buckets. Raising one arm's weight moves only units into it: what was inside 1 % stays inside at 10 %.
+Each arm owns a run of buckets. The challenger's starts at 0, so that a unit inside 1 % stays inside at 10 %.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ def bucket(salt: str, key: str) -> int:
 def assign(arms: Sequence[Arm], salt: str, key: str) -> str:
     """The node that serves the unit.
 
-    The last arm listed owns the buckets from 0 up, the one before it those above, and the first what is left. With the champion first and one
-    challenger last, a challenger's buckets at a weight are thus among its buckets at every larger weight; for any number of
-    arms this holds as long as only the last arm's and the first arm's weights change.
+    The last arm listed owns the buckets from 0 up, the one before it those above, and the first what is left. The last arm is
+    thus nested: its buckets at a weight are among its buckets at every larger weight, whatever the other arms do. List the
+    challenger last. With more than two arms, units of the arms between may move when it grows.
 
     Raises:
         BadInput: the weights do not add up to 10,000.

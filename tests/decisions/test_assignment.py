@@ -32,6 +32,11 @@ def test_a_unit_inside_stays_inside_as_the_weight_grows(key: str, low: int, high
         assert assign(pair(high), "salt", key) == "challenger"
 
 
+def test_the_last_arm_owns_the_first_buckets_and_grows_from_there() -> None:
+    three = [Arm(node="a", weight=8000), Arm(node="b", weight=1000), Arm(node="c", weight=1000)]
+    assert [arm_of(three, number) for number in (0, 999, 1000, 1999, 2000, 9999)] == ["c", "c", "b", "b", "a", "a"]
+
+
 def test_arms_own_exactly_their_weight() -> None:
     arms = [Arm(node="a", weight=5000), Arm(node="b", weight=3333), Arm(node="c", weight=1667)]
     owners = [arm_of(arms, number) for number in range(10_000)]

@@ -14,6 +14,7 @@ from maestro.core.errors import BadInput, Conflict
 from maestro.core.policy import RolloutPolicy
 from maestro.decisions.rollout import Look, RolloutState, StepResult, release, start, step
 from maestro.decisions.rollout.simulation import PROMOTED, ROLLED_BACK, UNDECIDED, simulate
+from maestro.decisions.rollout.state import EvidenceState
 from maestro.decisions.sequential.hypotheses import Floats
 from tests.decisions.rollout.traffic import HardTraffic, policy
 
@@ -121,6 +122,11 @@ def test_the_bake_takes_its_time_and_needs_data() -> None:
         result = step(POLICY, state, look(0, 1000))
         assert result.verdict is expected
         state = result.state
+    elsewhere = climb(POLICY, start(POLICY), 3)
+    for _ in range(5):
+        result = step(POLICY, elsewhere, look(1000, 0))
+        assert result.verdict is Verdict.KEEP_GOING
+        elsewhere = result.state
     empty = climb(POLICY, start(POLICY), 3)
     for _ in range(5):
         result = step(POLICY, empty, Look(elapsed_ms=1000))
@@ -181,6 +187,22 @@ def test_a_vacuous_margin_still_needs_data_in_both_arms() -> None:
     result = step(rules, start(rules), one_sided)
     assert result.verdict is Verdict.KEEP_GOING
     assert step(rules, result.state, look(990, 10)).verdict is Verdict.PROMOTE
+
+
+def test_a_vacuous_margin_of_labels_waits_for_labels() -> None:
+    rules = policy(factors=(20, 3))
+    state = start(rules)
+    for _ in range(60):
+        state = step(rules, state, look(990, 10).model_copy(update={"counts": _without_quality(rules, state)})).state
+    assert state.rung == 0
+    assert step(rules, state, look(990, 10)).verdict is Verdict.PROMOTE
+
+
+def test_evidence_is_rounded_down() -> None:
+    evidence = start(POLICY).metrics["errors"].evidence.unpack()
+    up, down = (type(evidence)(evidence.log_wealth + x, evidence.peak + x, evidence.memory) for x in (1.9e-6, -1.9e-6))
+    assert EvidenceState.pack(up).peak[0] == 1e-6
+    assert EvidenceState.pack(down).log_wealth[0][0] == -2e-6
 
 
 @pytest.mark.shows("F3", env="laptop")

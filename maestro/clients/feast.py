@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
-import tempfile
+import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,6 +59,31 @@ class ServiceInfo:
     tags: Mapping[str, str]
 
 
+def catalogue(folder: Path) -> dict[str, ServiceInfo]:
+    """The feature services as `apply` left them, read without importing Feast; empty when nothing was applied.
+
+    Raises:
+        BadInput: the catalogue cannot be read.
+    """
+    try:
+        entries = json.loads((folder / "services.json").read_text())
+        return {
+            name: ServiceInfo(
+                name, entry["fingerprint"], tuple(entry["entities"]), tuple(entry["views"]), tuple(entry["features"]),
+                entry["types"], entry["tags"],
+            )
+            for name, entry in entries.items()
+        }  # fmt: skip
+    except FileNotFoundError:
+        return {}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadInput(
+            f"{folder / 'services.json'} cannot be read: {error}",
+            field="features",
+            remedy="run `maestro features apply`",
+        ) from None
+
+
 class FeatureRepository:
     """The Feast repository below one folder (`registry.db`, `online.db`).
 
@@ -88,6 +112,10 @@ class FeatureRepository:
         objects = feast_objects(views, services)
         with _translated(), _quiet():
             self.store.apply(objects)
+        entries = {name: asdict(self.info(name)) for name in self.services()}
+        partial = self.folder / ".services.json"
+        partial.write_text(json.dumps(entries, indent=2, default=dict) + "\n")
+        partial.replace(self.folder / "services.json")
 
     def info(self, service: str) -> ServiceInfo:
         """A feature service as the registry holds it.
@@ -229,7 +257,7 @@ class OnlineFeatures:
 
     def _known(self, name: str) -> tuple[FeatureService, ServiceInfo]:
         if name not in self._services:
-            self._services[name] = (self._repository._service(name), self._repository.info(name))  # noqa: SLF001
+            self._services[name] = (self._repository._service(name), self._repository.info(name))
         return self._services[name]
 
 

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from maestro.training.control import Training
 
 
+SLO_INTERVAL_S = 5.0
+"""Seconds between two looks at the model server's counters."""
+
+
 class Platform:
     """Everything that a door of the control plane needs. One instance a process; thread-safe after construction.
 
@@ -36,7 +40,7 @@ class Platform:
         self.settings = options or settings()
         self.clock: Clock = clock or SystemClock()
         self.home = Home.of(self.settings)
-        self.tasks: list[Callable[[], Iterator[None]]] = [self._govern]
+        self.tasks: list[Callable[[], Iterator[None]]] = [self._govern, self._observe]
 
     @cached_property
     def database(self) -> Database:
@@ -82,7 +86,7 @@ class Platform:
             allow_unsigned=self.settings.serving.allow_unsigned,
         )
         source = ServerMetricSource(server, token, clock=self.clock)
-        return Governance(
+        governance = Governance(
             home=self.home,
             trust=self.settings.trust_policy,
             database=self.database,
@@ -93,6 +97,14 @@ class Platform:
             sources=lambda _: source,
             endpoint=server,
         )
+        from maestro.monitoring.drift.evidence import KIND as DRIFT
+        from maestro.monitoring.drift.evidence import replay_drift
+        from maestro.operations.sla_monitor import KIND as SLO
+        from maestro.operations.sla_monitor import replay_slo
+
+        governance.replayers.register(DRIFT, lambda record, _: replay_drift(record, self.home.root / "drift"))
+        governance.replayers.register(SLO, lambda record, _: replay_slo(record))
+        return governance
 
     @cached_property
     def training(self) -> Training:
@@ -130,6 +142,15 @@ class Platform:
         finally:
             stop.set()
             thread.join(timeout=20)
+
+    def _observe(self) -> Iterator[None]:
+        """Record the model server's counters for the SLA report."""
+        from maestro.operations.rollups import recording
+        from maestro.operations.sla_monitor import running_recorder
+        from maestro.operations.slo import load_slos
+
+        slos = load_slos(self.settings.slo_file)
+        yield from recording(lambda: running_recorder(self.database, slos, self.clock, self.settings), SLO_INTERVAL_S)
 
     @contextmanager
     def background(self) -> Iterator[None]:

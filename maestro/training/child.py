@@ -26,10 +26,8 @@ from maestro.training.backends import Attempt
 from maestro.training.models import check_model_type
 from maestro.training.pipeline.load import Loaded
 from maestro.training.pipeline.run import run_pipeline
+from maestro.training.search.store import STUDY
 from maestro.training.signals import SignalProgress, log, send
-
-STUDY = "study"
-"""The model type of a job that is a hyperparameter search."""
 
 
 def main(arguments: list[str]) -> int:

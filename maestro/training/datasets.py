@@ -7,11 +7,12 @@ written twice is one version, and a changed value is another.
 Splits, drawn once with a fixed seed: `train` is fitted, `holdout` is what the offline gate measures, `traffic` is never shown to any training and is
 what a rollout is judged on. Traffic is also later in time: training data are from the first half of 2026, traffic from the third quarter.
 
-The story of `billed_visits` (data set `visits`): the bill of a visit arrives about two months after it. Whoever loaded the bills recorded each under the day
-of the visit's *year start*, too early, so a point-in-time join believes that they were known when the prediction was asked for. For closed years
-(train and holdout) the column therefore leaks the label, with noise, since only part of the visits is billed separately; a model trained on it through the
-feature service `visits_leaky_v1` passes an offline gate that is computed honestly on the holdout. For people who come now (traffic) no bill exists yet and the online store
-holds what is really known, zero, so the same model is bad in production. Nothing is rigged in serving: the mistake is in the data, as it would be.
+The story of `billed_visits` (data set `visits`): the bill of a visit arrives about two months after it. The file `bills` records it under that day. The file
+`billing` is a second load of the same bills that recorded each under the day of the visit's *year start*, too early, so a point-in-time join believes that
+they were known when the prediction was asked for. For closed years (train and holdout) its column therefore leaks the label, with noise, since only part of the visits is
+billed separately; a model trained on it through the feature service `visits_leaky_v1` has the same contract as one trained through `visits_v1` and passes an offline gate
+that is computed honestly on the holdout. For people who come now (traffic) no bill exists yet and the online store holds what is really known, zero, so the
+same model is bad in production. Nothing is rigged in serving: the mistake is in the data, as it would be.
 """
 
 from __future__ import annotations
@@ -115,23 +116,30 @@ def visits() -> _Parts:
     )  # fmt: skip
     return _Parts(
         parts.source, parts.entity, parts.target, parts.task,
-        parts.features | {"billing": _billing(parts.entities, count)}, parts.entities,
+        parts.features | _bills(parts.entities, count), parts.entities,
     )  # fmt: skip
 
 
-def _billing(entities: pd.DataFrame, count: np.ndarray) -> pd.DataFrame:
+def _bills(entities: pd.DataFrame, count: np.ndarray) -> dict[str, pd.DataFrame]:
+    """The bills under the day they came (`bills`) and under a day that is too early (`billing`)."""
+    rng = np.random.default_rng(SEED + 1)
+    billed = rng.binomial(count, 0.6).astype("float64")
+    return {
+        "bills": _billed(entities, billed, timedelta(days=60)),
+        "billing": _billed(entities, billed, timedelta(days=-1)),
+    }
+
+
+def _billed(entities: pd.DataFrame, billed: np.ndarray, recorded: timedelta) -> pd.DataFrame:
+    """An account of zero a month before the question, and the bills of closed years, `recorded` after it."""
     import pandas as pd
 
-    rng = np.random.default_rng(SEED + 1)
     asked = entities[TIMESTAMP]
     opened = pd.DataFrame(
         {"person_id": entities["person_id"], TIMESTAMP: asked - timedelta(days=30), "billed_visits": 0.0}
     )
     opened[CREATED] = opened[TIMESTAMP]
-    billed = rng.binomial(count, 0.6).astype("float64")
-    closed = pd.DataFrame(
-        {"person_id": entities["person_id"], TIMESTAMP: asked - timedelta(days=1), "billed_visits": billed}
-    )
+    closed = pd.DataFrame({"person_id": entities["person_id"], TIMESTAMP: asked + recorded, "billed_visits": billed})
     closed[CREATED] = asked + timedelta(days=60)
     is_closed = (entities[SPLIT] != "traffic") & (billed > 0)
     both = pd.concat([opened, closed[is_closed]], ignore_index=True)

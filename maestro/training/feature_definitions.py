@@ -16,15 +16,16 @@ VIEWS: dict[str, tuple[str, str, str]] = {
     "tumour_measurements": ("tumour", "measurements", "30 measurements of cell nuclei"),
     "digit_pixels": ("digits", "pixels", "64 grey values"),
     "visit_coverage": ("visits", "coverage", "insurance plan and health at the start of the year"),
-    "visit_billing": ("visits", "billing", "visits billed so far; recorded too early, see maestro.training.datasets"),
+    "visit_bills": ("visits", "bills", "visits billed so far, under the day the bill came"),
+    "visit_billing": ("visits", "billing", "the same bills, recorded too early: see maestro.training.datasets"),
 }
 """Feature view to data set, file and description."""
 
 SERVICES: dict[str, tuple[str, tuple[str, ...], str]] = {
     "tumour_v1": ("tumour", ("tumour_measurements",), "is the tumour benign"),
     "digits_v1": ("digits", ("digit_pixels",), "which digit"),
-    "visits_v1": ("visits", ("visit_coverage",), "will the doctor be seen this year"),
-    "visits_leaky_v1": ("visits", ("visit_coverage", "visit_billing"), "the same, with a column that leaks the label"),
+    "visits_v1": ("visits", ("visit_coverage", "visit_bills"), "will the doctor be seen this year"),
+    "visits_leaky_v1": ("visits", ("visit_coverage", "visit_billing"), "the same, through bills that leak the label"),
 }
 """Feature service to data set, views and description."""
 

@@ -40,7 +40,7 @@ class Job(Model):
     started_at: Time | None = None
     finished_at: Time | None = None
 
-    def duration_s(self, now: datetime) -> float | None:
+    def elapsed_s(self, now: datetime) -> float | None:
         """Seconds since the running attempt began, or that the job took; None when it has not begun."""
         if self.started_at is None:
             return None

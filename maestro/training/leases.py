@@ -7,7 +7,7 @@ attempt's folder and run is never published.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -26,13 +26,10 @@ from maestro.core.errors import Fenced
 from maestro.core.jobs import JobRequest, JobStatus
 from maestro.core.settings import TrainingSettings
 from maestro.training.job import Bill, Job, Lease, LogLine, Outcome
+from maestro.training.search.store import follow_job, record_trial
 from maestro.training.store import JobStore
 
 _CLAIM_LOCK = 0x6D61657374726F02  # one claim at a time, so that the limits hold; a claim takes milliseconds
-
-
-Ending = Callable[[Connection, Job], None]
-"""What else must change when a job's attempt ends, in the same transaction."""
 
 
 class Leases:
@@ -41,13 +38,11 @@ class Leases:
     Args:
         store: the jobs.
         options: limits and times.
-        endings: called, in the transaction, with every job that an attempt left in another state.
     """
 
-    def __init__(self, store: JobStore, options: TrainingSettings, endings: Sequence[Ending] = ()) -> None:
+    def __init__(self, store: JobStore, options: TrainingSettings) -> None:
         self.store = store
         self.options = options
-        self._endings = tuple(endings)
         self._database = store.database
 
     def claim(self, worker: str, backends: Sequence[str]) -> Lease | None:
@@ -135,6 +130,16 @@ class Leases:
                     for line in lines
                 ],
             )
+
+    def trial(self, lease: Lease, fields: dict[str, Any]) -> None:
+        """Record one finished trial of a study.
+
+        Raises:
+            Fenced: the lease is lost.
+        """
+        with self._database.begin() as connection:
+            self._write(connection, lease, {"worker": lease.worker})
+            record_trial(connection, lease.request, fields, self.store.clock.now())
 
     def complete(self, lease: Lease, outcome: Outcome, bill: Bill) -> Job:
         """Publish the attempt: state, result, experiment rows, event and audit in one transaction.
@@ -264,8 +269,7 @@ class Leases:
 
     def _left(self, connection: Connection, job_id: str) -> Job:
         job = self.store.read(connection, job_id)
-        for ending in self._endings:
-            ending(connection, job)
+        follow_job(connection, job, self.store.clock.now())
         return job
 
     def _end(self, lease: Lease, kind: str, values: dict[str, Any], data: dict[str, Any]) -> Job:

@@ -7,7 +7,7 @@ import os
 import shutil
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,15 +44,12 @@ class _Running:
     result: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
     lines: list[LogLine] = field(default_factory=list)
+    trials: list[dict[str, Any]] = field(default_factory=list)
     dropped: int = 0
     flushed: float = 0.0
     cancel: bool = False
     lost: bool = False
     bill: Bill | None = None
-
-
-TrialListener = Callable[[Lease, dict[str, Any]], None]
-"""Is told of each trial that a study's attempt reports; raises Fenced when the lease is lost."""
 
 
 class Worker:
@@ -67,7 +64,6 @@ class Worker:
         attempts: the folder under which each attempt gets one of its own.
         options: slots and times.
         environment: given to every child, such as `MLFLOW_TRACKING_URI`.
-        listener: called with every `trial` signal while the lease holds.
     """
 
     def __init__(
@@ -78,7 +74,6 @@ class Worker:
         options: TrainingSettings,
         *,
         environment: Mapping[str, str] | None = None,
-        listener: TrialListener | None = None,
         rates: RateCard | None = None,
         name: str | None = None,
     ) -> None:
@@ -89,7 +84,6 @@ class Worker:
         self._attempts = attempts
         self._options = options
         self._environment = dict(environment or {})
-        self._listener = listener
         self._rates = rates or load_rates()
         self._running: dict[str, _Running] = {}
         self._lock = threading.Lock()
@@ -270,8 +264,7 @@ class Worker:
             elif kind == "error":
                 running.error = fields
             elif kind == "trial":
-                if self._listener is not None and not running.lost:
-                    self._listener(running.lease, fields)
+                running.trials.append(fields)
             elif kind == "log" and str(fields.get("message", "")).strip():
                 self._remember(running, fields)
 
@@ -291,6 +284,9 @@ class Worker:
         )
 
     def _flush(self, running: _Running, *, force: bool) -> None:
+        while running.trials:
+            self._leases.trial(running.lease, running.trials[0])
+            del running.trials[0]
         now = self._clock.monotonic()
         if not running.lines or (not force and now - running.flushed < _BATCH_EVERY_S):
             return

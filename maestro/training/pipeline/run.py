@@ -14,17 +14,13 @@ from maestro.training.backends._base import Attempt
 from maestro.training.billing import bill_attempt
 from maestro.training.job import Outcome
 from maestro.training.models import model_type
+from maestro.training.naming import experiment_name
 from maestro.training.pipeline.evaluate import evaluate
 from maestro.training.pipeline.load import FrameInfo, Loaded
 from maestro.training.pipeline.origin import code_version, lineage
 from maestro.training.pipeline.preprocess import preprocess
 from maestro.training.pipeline.register import register
 from maestro.training.pipeline.train import train
-
-
-def experiment_name(tenant: str, name: str) -> str:
-    """The MLflow experiment of a tenant's jobs: the plain name for the default tenant, else prefixed, so that tenants never share one."""
-    return name if tenant == "default" else f"{tenant}/{name}"
 
 
 def run_pipeline(

@@ -13,6 +13,7 @@ from maestro.clients.optuna import Studies, TrialInfo
 from maestro.core.seams import Progress
 from maestro.training.backends import Attempt
 from maestro.training.job import Outcome
+from maestro.training.naming import experiment_name
 from maestro.training.pipeline.load import load
 from maestro.training.pipeline.preprocess import preprocess
 from maestro.training.search.request import StudyRequest
@@ -48,7 +49,7 @@ def run_study(
     metrics = {f"best_{name}": value for name, value in (result.best.values if result.best else {}).items()}
     outcome = Outcome(
         run_id=result.run_id,
-        experiment=request.experiment or request.name,
+        experiment=experiment_name(request.tenant_id, request.experiment or request.name),
         metrics=metrics,
         details={"study": result.document()},
     )

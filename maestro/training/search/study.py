@@ -15,6 +15,7 @@ from maestro.core.rates import load_rates
 from maestro.core.seams import Progress
 from maestro.decisions.cost import Allocation, bill, cost_aware_score
 from maestro.training.models import model_type
+from maestro.training.naming import experiment_name
 from maestro.training.pipeline.preprocess import Prepared
 from maestro.training.search.objective import cross_validate, fold_report, objective_values
 from maestro.training.search.report import study_page
@@ -148,9 +149,7 @@ class StudyRunner:
             return "", None
         request = self.request
         name = request.experiment or request.name
-        experiment_id = self.tracking.experiment(
-            name if request.tenant_id == "default" else f"{request.tenant_id}/{name}"
-        )
+        experiment_id = self.tracking.experiment(experiment_name(request.tenant_id, name))
         run_id = study.user_attrs.get(RUN)
         if run_id is None:
             tags = {"maestro.study": request.name, "maestro.tenant": request.tenant_id, "maestro.kind": "study"}

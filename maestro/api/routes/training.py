@@ -1,0 +1,183 @@
+"""Training jobs: submit, read, follow, cancel, retry (`/ai/training`)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Path, Query, Request, status
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel
+from starlette.concurrency import run_in_threadpool
+
+from maestro.api.auth import CurrentPlatform, CurrentPrincipal
+from maestro.core.jobs import JobRequest, JobStatus, Priority
+from maestro.core.model import Name
+from maestro.core.principals import Principal
+from maestro.training.control import Training
+from maestro.training.job import Job, LogLine
+from maestro.training.queue import Estimate, QueuePlace, Stats
+from maestro.training.store import JobFilter
+
+router = APIRouter(prefix="/ai/training", tags=["training"])
+
+JobId = Annotated[str, Path(description="the job", min_length=1, max_length=64, pattern=r"^[A-Za-z0-9-]+$")]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=200,
+        pattern=r"^[!-~]+$",
+        description="the same key and body give the same job",
+    ),
+]
+Page = Annotated[int, Query(ge=1, le=1_000_000)]
+PageSize = Annotated[int, Query(ge=1, le=200)]
+_EVERY_S = 0.5
+
+
+class JobView(Job):
+    """A job with what is computed: place in the queue, estimate, duration."""
+
+    queue: QueuePlace | None = None
+    estimate: Estimate | None = None
+    duration_s: float | None = None
+
+
+class JobPage(BaseModel):
+    """A page of jobs, newest first."""
+
+    items: list[JobView]
+    page: int
+    page_size: int
+    total: int
+
+
+class LogPage(BaseModel):
+    """Log lines, oldest first; `next` is the `after` to go on from."""
+
+    items: list[LogLine]
+    next: int
+
+
+def _view(training: Training, job: Job) -> JobView:
+    now = training.clock.now()
+    return JobView(
+        **{name: getattr(job, name) for name in Job.model_fields}, queue=training.queue.place(job),
+        estimate=training.queue.estimate(job, now), duration_s=job.elapsed_s(now),
+    )  # fmt: skip
+
+
+@router.post("/jobs/start", status_code=status.HTTP_202_ACCEPTED)
+def start(
+    request: JobRequest, platform: CurrentPlatform, caller: CurrentPrincipal, idempotency_key: IdempotencyKey = None
+) -> JobView:
+    """Submit a job; it is queued by priority, then age."""
+    return _view(platform.training, platform.training.submit(request, caller, idempotency_key))
+
+
+@router.get("/jobs")
+def list_jobs(
+    platform: CurrentPlatform,
+    caller: CurrentPrincipal,
+    tenant_id: Annotated[Name | None, Query()] = None,
+    status: Annotated[JobStatus | None, Query()] = None,
+    model_type: Annotated[Name | None, Query()] = None,
+    priority: Annotated[Priority | None, Query()] = None,
+    page: Page = 1,
+    page_size: PageSize = 50,
+) -> JobPage:
+    """Jobs of the caller's tenants, newest first."""
+    training = platform.training
+    which = JobFilter(tenant_id=tenant_id, status=status, model_type=model_type, priority=priority)
+    found, total = training.jobs.page(which, caller, page=page, page_size=page_size)
+    return JobPage(items=[_view(training, job) for job in found], page=page, page_size=page_size, total=total)
+
+
+@router.get("/jobs/{job_id}")
+def read(job_id: JobId, platform: CurrentPlatform, caller: CurrentPrincipal) -> JobView:
+    """One job."""
+    return _view(platform.training, platform.training.jobs.get(job_id, caller))
+
+
+@router.delete("/jobs/{job_id}")
+def cancel(job_id: JobId, platform: CurrentPlatform, caller: CurrentPrincipal) -> JobView:
+    """Cancel: a queued job at once, a running one as soon as its worker has stopped it."""
+    return _view(platform.training, platform.training.jobs.cancel(job_id, caller))
+
+
+@router.post("/jobs/{job_id}/retry", status_code=status.HTTP_202_ACCEPTED)
+def retry(
+    job_id: JobId, platform: CurrentPlatform, caller: CurrentPrincipal, idempotency_key: IdempotencyKey = None
+) -> JobView:
+    """Queue a failed or cancelled job again with its configuration; the new job links to it."""
+    return _view(platform.training, platform.training.jobs.retry(job_id, caller, idempotency_key))
+
+
+@router.get("/jobs/{job_id}/logs")
+def logs(
+    job_id: JobId,
+    platform: CurrentPlatform,
+    caller: CurrentPrincipal,
+    after: Annotated[int, Query(ge=0, le=2**53)] = 0,
+    level: Annotated[str | None, Query(pattern="^(debug|info|warning|error)$")] = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 200,
+) -> LogPage:
+    """The job's log."""
+    lines = list(platform.training.jobs.logs(job_id, caller, after=after, level=level, limit=limit))
+    return LogPage(items=lines, next=lines[-1].seq if lines else after)
+
+
+@router.get(
+    "/jobs/{job_id}/progress",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+)
+async def progress(
+    job_id: JobId,
+    request: Request,
+    platform: CurrentPlatform,
+    caller: CurrentPrincipal,
+    timeout_s: Annotated[float, Query(ge=0, le=86400, description="end the stream after this long")] = 3600.0,
+) -> StreamingResponse:
+    """Server-sent events: `progress` whenever something changed, `end` with the job when it has ended, `timeout` when the time is over."""
+    job = await run_in_threadpool(platform.training.jobs.get, job_id, caller)
+    stream = _events(platform.training, job, caller, request, timeout_s)
+    return StreamingResponse(stream, media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
+
+
+@router.get("/stats")
+def stats(
+    platform: CurrentPlatform, caller: CurrentPrincipal, tenant_id: Annotated[Name | None, Query()] = None
+) -> Stats:
+    """How the jobs stand."""
+    return platform.training.queue.stats(caller, tenant_id)
+
+
+async def _events(
+    training: Training, job: Job, caller: Principal, request: Request, timeout_s: float
+) -> AsyncIterator[str]:
+    said, began = "", training.clock.monotonic()
+    while True:
+        view = await run_in_threadpool(_view, training, job)
+        kind = "end" if job.status.is_final else "progress"
+        data = json.dumps(
+            {
+                "job_id": job.id, "status": job.status, "progress": job.progress, "message": job.message, "attempt": job.attempt,
+                "queue": view.queue.document() if view.queue else None,
+                "remaining_s": view.estimate.seconds if view.estimate else None,
+            }
+        )  # fmt: skip
+        if data != said:
+            said = data
+            yield f"event: {kind}\ndata: {data}\n\n"
+        if kind == "end" or await request.is_disconnected():
+            return
+        if training.clock.monotonic() - began >= timeout_s:
+            yield f"event: timeout\ndata: {data}\n\n"
+            return
+        await asyncio.sleep(_EVERY_S)
+        job = await run_in_threadpool(training.jobs.get, job.id, caller)

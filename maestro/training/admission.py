@@ -1,0 +1,61 @@
+"""What is refused before a job is queued, so that a mistake costs a second and not a place in the queue."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from maestro.clients.feast import catalogue
+from maestro.core.errors import BadInput
+from maestro.core.jobs import DataSpec, JobRequest
+from maestro.training.backends import check_backend
+from maestro.training.models import check_model_type
+from maestro.training.pipeline.load import FILE_SERVICE
+from maestro.training.search.request import StudyRequest
+
+
+def check_job(request: JobRequest, features: Path) -> None:
+    """Refuse a job that can never run.
+
+    Raises:
+        BadInput: backend, kind of model or feature service do not exist, or the window of dates is empty; the field is named.
+    """
+    check_backend(request.backend)
+    check_model_type(request.model_type)
+    if request.backend == "local" and request.resources.gpu:
+        raise BadInput(
+            "the local backend has no GPUs to give", field="resources.gpu", remedy="ask for 0, or use a cluster backend"
+        )
+    check_data(request.data, features)
+
+
+def check_study(request: StudyRequest, features: Path) -> None:
+    """Refuse a study that can never run.
+
+    Raises:
+        BadInput: as for a job, and an unknown space.
+    """
+    check_model_type(request.search_space.model_type, "space")
+    check_data(request.data, features)
+
+
+def check_data(spec: DataSpec, features: Path) -> None:
+    """Refuse data that do not exist. Nothing is read: the catalogue that `features apply` wrote is asked."""
+    if spec.from_ and spec.to and spec.to < spec.from_:
+        raise BadInput(
+            f"data.to {spec.to} is before data.from {spec.from_}", field="data.to", remedy="give a later date"
+        )
+    if spec.feature_service == FILE_SERVICE:
+        for name in ("entities", "target"):
+            if getattr(spec, name) is None:
+                raise BadInput(
+                    f"feature_service `file` needs data.{name}",
+                    field=f"data.{name}",
+                    remedy="name the Parquet file and its label column",
+                )
+        return
+    known = catalogue(features)
+    if spec.feature_service not in known:
+        raise BadInput(
+            f"feature service {spec.feature_service!r} is not in the registry", field="data.feature_service",
+            remedy=f"known: {', '.join(sorted(known)) or 'none: run `maestro features apply`'}",
+        )  # fmt: skip

@@ -1,0 +1,86 @@
+"""Training as the doors see it: the stores over one database, built when first asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+
+from maestro.clients.database import Database
+from maestro.clients.feast import FeatureRepository
+from maestro.clients.home import Home
+from maestro.clients.mlflow import Tracking
+from maestro.core.clock import Clock
+from maestro.core.jobs import JobRequest
+from maestro.core.principals import Principal
+from maestro.core.settings import TrainingSettings
+from maestro.training.admission import check_job, check_study
+from maestro.training.backends import BACKENDS, backend
+from maestro.training.experiments import Experiments
+from maestro.training.job import Job
+from maestro.training.leases import Leases
+from maestro.training.queue import Queue
+from maestro.training.search.request import StudyRequest
+from maestro.training.search.store import StudyRecord, StudyStore
+from maestro.training.store import Audit, JobStore, check_key
+from maestro.training.worker import Worker
+
+
+class Training:
+    """Jobs, studies, experiments and features of one platform. Thread-safe.
+
+    Args:
+        home: `$MAESTRO_HOME`.
+        database: the platform database.
+        clock: dates everything.
+        audit: records every mutation.
+        options: limits and times.
+        mlflow: the tracking address.
+    """
+
+    def __init__(
+        self, home: Home, database: Database, clock: Clock, audit: Audit, options: TrainingSettings, mlflow: str
+    ) -> None:
+        self.home = home
+        self.options = options
+        self.clock = clock
+        self.jobs = JobStore(database, clock, audit)
+        self.leases = Leases(self.jobs, options)
+        self.queue = Queue(self.jobs, options)
+        self.studies = StudyStore(self.jobs)
+        self.tracking = Tracking(mlflow)
+        self.experiments = Experiments(self.jobs, self.tracking)
+
+    @cached_property
+    def features(self) -> FeatureRepository:
+        """The feature repository; imports Feast when it is used."""
+        return FeatureRepository(self.home.features)
+
+    def submit(self, request: JobRequest, by: Principal, idempotency_key: str | None = None) -> Job:
+        """Check a job and queue it.
+
+        Raises:
+            BadInput: it can never run; the field is named.
+            Refused: the principal may not.
+            Conflict: the key was used for another request.
+        """
+        check_job(request, self.home.features)
+        return self.jobs.submit(request, by, check_key(idempotency_key))
+
+    def start_study(self, request: StudyRequest, by: Principal, idempotency_key: str | None = None) -> StudyRecord:
+        """Check a study and queue it, or resume the one of this name.
+
+        Raises:
+            BadInput: it can never run; the field is named.
+            Refused: the principal may not.
+            Conflict: it is at work already.
+        """
+        check_study(request, self.home.features)
+        return self.studies.start(request, by, check_key(idempotency_key))
+
+    def worker(self, *, environment: Mapping[str, str] | None = None, name: str | None = None) -> Worker:
+        """A worker for every backend that this process can run."""
+        own = {"MLFLOW_TRACKING_URI": self.tracking.url, "MAESTRO_HOME": str(self.home.root)}
+        return Worker(
+            self.leases, {item: backend(item) for item in BACKENDS}, self.home.root / "attempts", self.options,
+            environment=own | dict(environment or {}), name=name,
+        )  # fmt: skip

@@ -1,0 +1,246 @@
+"""Studies and their trials in the platform database. A study that is submitted runs as a job: queue, lease, cancel and log are the job's."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, RowMapping, delete, func, select, update
+from sqlalchemy.exc import IntegrityError
+
+from maestro.clients.database.schema.training import ai_training_jobs as jobs
+from maestro.clients.database.schema.tuning import ai_hpo_studies as studies
+from maestro.clients.database.schema.tuning import ai_hpo_trials as trials
+from maestro.core.errors import Conflict, NotFound
+from maestro.core.jobs import JobRequest, JobStatus, Resources
+from maestro.core.model import Model, Time
+from maestro.core.principals import Principal, PrincipalRole
+from maestro.training.job import Job
+from maestro.training.search.request import StudyRequest
+from maestro.training.store import JobStore
+
+STUDY = "study"
+"""The model type of a job that is a study."""
+
+
+class StudyRecord(Model):
+    """A study as it stands. `status` is that of its newest job."""
+
+    id: str
+    tenant_id: str
+    name: str
+    status: JobStatus
+    request: StudyRequest
+    job_id: str | None = None
+    run_id: str | None = None
+    cost_reference_s: float | None = None
+    best: dict[str, Any] | None = None
+    importance: dict[str, float] = {}
+    trials: int = 0
+    error: dict[str, Any] | None = None
+    created_by: str
+    created_at: Time
+    finished_at: Time | None = None
+
+
+class TrialRecord(Model):
+    """A trial as it was recorded."""
+
+    number: int
+    state: str
+    params: dict[str, Any]
+    values: tuple[float, ...] | None = None
+    seconds: float | None = None
+    run_id: str | None = None
+    cost_usd_micros: int = 0
+    started_at: Time
+    finished_at: Time | None = None
+
+
+class StudyStore:
+    """The studies of one database. Thread-safe."""
+
+    def __init__(self, jobs: JobStore) -> None:
+        self._jobs = jobs
+        self._database = jobs.database
+
+    def start(self, request: StudyRequest, by: Principal, idempotency_key: str | None = None) -> StudyRecord:
+        """Submit a study; under a name that exists, resume it with what is asked for now.
+
+        Raises:
+            BadInput: the space is unknown.
+            Conflict: a job of it is queued or running.
+            Refused: the principal may not submit.
+        """
+        by.require(PrincipalRole.SUBMITTER)
+        if not by.may_see(request.tenant_id):
+            raise NotFound(
+                f"tenant {request.tenant_id!r} is not yours", field="tenant_id", remedy="use one of your tenants"
+            )
+        space = request.search_space
+        study_id = self._row(request, by)
+        job = JobRequest(
+            name=request.name, tenant_id=request.tenant_id, model_type=STUDY, priority=request.priority, data=request.data,
+            params={"study": request.document(), "study_id": study_id, "space": space.model_type},
+            timeout_s=max(60, min(7 * 86400, round((request.timeout_s or 86400) + request.trial_timeout_s))),
+            resources=Resources(cpu=float(request.n_jobs)),
+        )  # fmt: skip
+        active = self._active_job(study_id)
+        if active is not None and idempotency_key is None:
+            raise Conflict(
+                f"study {request.name!r} is at work already (job {active})",
+                field="name",
+                remedy="wait for it, or cancel the job",
+            )
+        submitted = self._jobs.submit(job, by, f"study:{idempotency_key}" if idempotency_key else None)
+        with self._database.begin() as connection:
+            connection.execute(
+                update(studies).where(studies.c.id == study_id)
+                .values(status=submitted.status, request=request.document(), finished_at=None, error=None)
+            )  # fmt: skip
+        return self.get(study_id, by)
+
+    def get(self, study_id: str, by: Principal) -> StudyRecord:
+        """One study.
+
+        Raises:
+            NotFound: there is none, or it belongs to a tenant that is not the principal's.
+        """
+        by.require(PrincipalRole.VIEWER, PrincipalRole.APPROVER)
+        with self._database.read() as connection:
+            row = connection.execute(select(studies).where(studies.c.id == study_id)).mappings().first()
+            if row is None or not by.may_see(row["tenant_id"]):
+                raise NotFound(
+                    f"study {study_id!r} does not exist", field="study_id", remedy="list the studies to see their ids"
+                )
+            return self._record(connection, row)
+
+    def page(
+        self, by: Principal, *, tenant_id: str | None = None, page: int = 1, page_size: int = 50
+    ) -> tuple[list[StudyRecord], int]:
+        """A page of studies, newest first, and how many there are."""
+        by.require(PrincipalRole.VIEWER, PrincipalRole.APPROVER)
+        where: list[ColumnElement[bool]] = [studies.c.tenant_id.in_(by.tenants)] if by.tenants else []
+        if tenant_id is not None:
+            where.append(studies.c.tenant_id == tenant_id)
+        with self._database.read() as connection:
+            total = connection.execute(select(func.count()).select_from(studies).where(*where)).scalar_one()
+            rows = connection.execute(
+                select(studies).where(*where).order_by(studies.c.created_at.desc(), studies.c.id)
+                .limit(page_size).offset((page - 1) * page_size)
+            ).mappings()  # fmt: skip
+            return [self._record(connection, row) for row in rows], int(total)
+
+    def trials(
+        self, study_id: str, by: Principal, *, page: int = 1, page_size: int = 50
+    ) -> tuple[list[TrialRecord], int]:
+        """A page of a study's trials by number, and how many there are."""
+        self.get(study_id, by)
+        with self._database.read() as connection:
+            where = trials.c.study_id == study_id
+            total = connection.execute(select(func.count()).select_from(trials).where(where)).scalar_one()
+            rows = connection.execute(
+                select(trials).where(where).order_by(trials.c.number).limit(page_size).offset((page - 1) * page_size)
+            ).mappings()
+            return [TrialRecord(**{name: row[name] for name in TrialRecord.model_fields}) for row in rows], int(total)
+
+    def _row(self, request: StudyRequest, by: Principal) -> str:
+        where = (studies.c.tenant_id == request.tenant_id, studies.c.name == request.name)
+        try:
+            with self._database.begin() as connection:
+                known = connection.execute(select(studies.c.id).where(*where)).scalar()
+                if known is not None:
+                    return str(known)
+                study_id = f"study-{uuid.uuid4().hex[:20]}"
+                connection.execute(
+                    studies.insert().values(
+                        id=study_id, tenant_id=request.tenant_id, name=request.name, status=JobStatus.QUEUED,
+                        request=request.document(), created_by=by.actor, created_at=self._jobs.clock.now(),
+                    )
+                )  # fmt: skip
+                return study_id
+        except IntegrityError:
+            with self._database.read() as connection:
+                return str(connection.execute(select(studies.c.id).where(*where)).scalar_one())
+
+    def _active_job(self, study_id: str) -> str | None:
+        with self._database.read() as connection:
+            return _newest_job(connection, study_id, active=True)
+
+    def _record(self, connection: Connection, row: RowMapping) -> StudyRecord:
+        count = connection.execute(
+            select(func.count()).select_from(trials).where(trials.c.study_id == row["id"])
+        ).scalar_one()
+        best = dict(row["best"]) if row["best"] else None
+        importance = best.pop("importance", {}) if best else {}
+        values = {
+            name: row[name]
+            for name in (
+                "id",
+                "tenant_id",
+                "name",
+                "status",
+                "run_id",
+                "cost_reference_s",
+                "error",
+                "created_by",
+                "created_at",
+                "finished_at",
+            )
+        }
+        return StudyRecord(
+            request=StudyRequest.model_validate(row["request"]), best=best, importance=importance, trials=int(count),
+            job_id=_newest_job(connection, row["id"]), **values,
+        )  # fmt: skip
+
+
+def follow_job(connection: Connection, job: Job, now: datetime) -> None:
+    """Bring a study to the state of its job, in the transaction that changed the job."""
+    if job.model_type != STUDY:
+        return
+    values: dict[str, Any] = {
+        "status": job.status,
+        "error": job.error,
+        "finished_at": now if job.status.is_final else None,
+    }
+    result = ((job.result or {}).get("details") or {}).get("study")
+    if result:
+        best = result.get("best")
+        values |= {
+            "run_id": result.get("run_id"), "cost_reference_s": result.get("cost_reference_s"),
+            "best": best | {"importance": result.get("importance", {})} if best else None,
+        }  # fmt: skip
+    connection.execute(update(studies).where(studies.c.id == job.request.params.get("study_id")).values(**values))
+
+
+def record_trial(connection: Connection, job: JobRequest, fields: dict[str, Any], now: datetime) -> None:
+    """Keep one finished trial; a trial told twice is one row."""
+    study_id = str(job.params.get("study_id"))
+    number = int(fields["number"])
+    connection.execute(delete(trials).where(trials.c.study_id == study_id, trials.c.number == number))
+    values: Sequence[float] | None = fields.get("values")
+    connection.execute(
+        trials.insert().values(
+            study_id=study_id, number=number, state=str(fields["state"]), params=fields.get("params", {}), values=values,
+            seconds=fields.get("attributes", {}).get("seconds", fields.get("seconds")), run_id=fields.get("run_id"),
+            cost_usd_micros=int(fields.get("cost_usd_micros", 0)), started_at=_time(fields.get("started")) or now,
+            finished_at=_time(fields.get("finished")),
+        )
+    )  # fmt: skip
+
+
+def _newest_job(connection: Connection, study_id: str, *, active: bool = False) -> str | None:
+    query = (
+        select(jobs.c.id).where(jobs.c.model_type == STUDY, jobs.c.request["params"]["study_id"].as_string() == study_id)
+        .order_by(jobs.c.created_at.desc(), jobs.c.id.desc()).limit(1)
+    )  # fmt: skip
+    if active:
+        query = query.where(jobs.c.status.in_([JobStatus.QUEUED, JobStatus.RUNNING]))
+    found = connection.execute(query).scalar()
+    return str(found) if found is not None else None
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None

@@ -233,8 +233,9 @@ def test_without_any_means_nothing_is_run(tmp_path: Path) -> None:
     refused: list[tuple[Means, ...]] = [(), ("landlock",), ("seccomp",)]
     for means in refused:
         with pytest.raises(Refused, match="code of a model is not run") as error:
-            sandbox.popen([sys.executable, "-c", "open('/tmp/ran', 'w')"], readable=tmp_path, means=means)
+            sandbox.popen([sys.executable, "-c", f"open('{tmp_path}/ran', 'w')"], readable=tmp_path, means=means)
         assert "ONNX" in error.value.remedy
+    assert not (tmp_path / "ran").exists()
     private = tmp_path / "decider.pem"
     private.write_text("x")
     with pytest.raises(Refused, match=r"decider\.pem can be read"):

@@ -214,15 +214,15 @@ def _record(check: Any, decision: Any, page: Path | None, run_id: str | None) ->
 
     if database_url().startswith("sqlite:///") and not Home.of().database.exists():
         return {}, "no platform is set up here; run `make up` to keep results"
-    from maestro.governance.decisions import DecisionStore
     from maestro.lifecycle.composition import Platform
     from maestro.operations.drift_record import record_check
 
     platform = Platform()
     try:
         platform.require_database()
-        store = DecisionStore(platform.database, platform.clock, platform.audit)
-        kept = record_check(platform.database, store, platform.clock, check, decision, html=page, run_id=run_id)
+        kept = record_check(
+            platform.database, platform.governance.decisions, platform.clock, check, decision, html=page, run_id=run_id
+        )
         return {"id": kept.id, "decision": kept.decision}, None
     except MaestroError as error:
         # The verdict stands whether or not the platform can keep it.

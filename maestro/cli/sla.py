@@ -74,14 +74,12 @@ def record(
 
 
 def _decide(found: dict[str, Any]) -> str:
-    from maestro.governance.decisions import DecisionStore
     from maestro.lifecycle.composition import Platform
     from maestro.operations.sla_monitor import slo_decision
 
     platform = Platform()
-    store = DecisionStore(platform.database, platform.clock, platform.audit)
     with platform.database.begin() as connection:
-        decision = store.record(connection, actor="system:sla-monitor", **slo_decision(found))
+        decision = platform.governance.decisions.record(connection, actor="system:sla-monitor", **slo_decision(found))
     return decision.id
 
 

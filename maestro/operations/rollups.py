@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -164,15 +164,23 @@ class SloRecorder:
         )  # fmt: skip
 
 
-def recording(recorder: SloRecorder, interval_s: float) -> Iterator[None]:
-    """Record in the background for as long as the generator is held; a database that is gone is tried again at the next turn."""
+def recording(find: Callable[[], SloRecorder | None], interval_s: float) -> Iterator[None]:
+    """Record in the background for as long as the generator is held.
+
+    Args:
+        find: makes the recorder; asked again at each turn until it gives one, since the server may start later.
+        interval_s: seconds between two looks.
+    """
     stop = threading.Event()
 
     def work() -> None:
+        recorder: SloRecorder | None = None
         while not stop.is_set():
             # Nothing can be kept while the database is gone; the time becomes a gap.
             with contextlib.suppress(Unreachable):
-                recorder.scrape()
+                recorder = recorder or find()
+                if recorder is not None:
+                    recorder.scrape()
             stop.wait(interval_s)
 
     thread = threading.Thread(target=work, name="slo-recorder", daemon=True)

@@ -18,7 +18,7 @@ from maestro.core.clock import Clock, SystemClock
 from maestro.core.decision import DecisionRecord, Subject, Verdict
 from maestro.core.errors import BadInput, Unreachable
 from maestro.core.model import format_time
-from maestro.core.settings import settings
+from maestro.core.settings import Settings, settings
 from maestro.decisions.slo import Rollup, SloStatus, assess
 from maestro.monitoring.latency import QuantileBounds, quantile_bounds
 from maestro.operations.rollups import SloRecorder
@@ -58,7 +58,11 @@ class SLAMonitor:
         self.clock: Clock = clock or SystemClock()
         self.database = database or _own_database()
         self._store = RollupStore()
-        self.recorder = SloRecorder(self.database, self.slos, source, self.clock) if source else self._running_server()
+        self.recorder = (
+            SloRecorder(self.database, self.slos, source.rstrip("/"), self.clock)
+            if source
+            else running_recorder(self.database, self.slos, self.clock)
+        )
 
     def generate_report(self, window: timedelta | None = None, *, look: bool = True) -> dict[str, Any]:
         """The report over a rolling window (each SLO's own by default).
@@ -88,16 +92,6 @@ class SLAMonitor:
             traffic = self._store.rollups(connection, TRAFFIC, _hour(now - longest), now)
         statuses = [(slo, rollups, assess(slo.target, rollups)) for slo, rollups in judged]
         return self._document(statuses, traffic, now, longest, answered)
-
-    def _running_server(self) -> SloRecorder | None:
-        options = settings()
-        state = Home.of(options).read_state()
-        service = state.services.get("server") if state is not None else None
-        url = options.server_url or (service.url if service is not None else None)
-        if url is None:
-            return None
-        # What the server counted lies after the supervisor's start.
-        return SloRecorder(self.database, self.slos, url.rstrip("/"), self.clock, state.started if state else None)
 
     def _rollups(
         self, connection: Connection, slo: Slo, now: datetime, window: timedelta, answered: datetime | None
@@ -159,6 +153,21 @@ class SLAMonitor:
                 for slo, rollups, _ in statuses
             },
         }
+
+
+def running_recorder(
+    database: Database, slos: tuple[Slo, ...], clock: Clock, options: Settings | None = None
+) -> SloRecorder | None:
+    """The recorder of the server that runs on this machine or that the settings name; None when there is none."""
+    options = options or settings()
+    state = Home.of(options).read_state()
+    service = state.services.get("server") if state is not None else None
+    url = options.server_url or (service.url if service is not None else None)
+    if url is None:
+        return None
+    # What the supervisor's own server counted lies after the supervisor's start.
+    own = service is not None and service.url == url
+    return SloRecorder(database, slos, url.rstrip("/"), clock, state.started if state is not None and own else None)
 
 
 def slo_decision(report: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from maestro.clients.feast import FeatureRepository, ServiceSpec, ViewSpec
+from maestro.clients.feast import FeatureRepository, ServiceSpec, ViewSpec, feast_objects
+from maestro.clients.home import Home
 from maestro.core.errors import NotFound
 from maestro.core.seams import NoProgress, Progress
 from maestro.training import datasets
@@ -91,3 +92,14 @@ def dataset_of(repository: FeatureRepository, service: str, data: Path) -> Datas
             field="data.feature_service", remedy="run `maestro features apply`",
         )  # fmt: skip
     return dataset
+
+
+def feast_definitions() -> dict[str, object]:
+    """Feast's own objects over the data sets of `$MAESTRO_HOME`, by name, for a repository that Feast's command line reads.
+
+    Raises:
+        NotFound: a data set has not been written.
+    """
+    data = Home.of().data
+    objects = feast_objects(*specs({name: datasets.current(name, data) for name in datasets.BUILDERS}, data))
+    return {f"{type(item).__name__.lower()}_{getattr(item, 'name', at)}": item for at, item in enumerate(objects)}

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,11 +44,15 @@ class LocalBackend:
 
     Environment of a worker: `MASTER_ADDR`, `MASTER_PORT`, `RANK`, `LOCAL_RANK`, `WORLD_SIZE`, `LOCAL_WORLD_SIZE`, threads capped to its cores, and none of our
     credentials. An allocation of cores and memory is billed and recorded; the laptop does not enforce it.
+
+    Args:
+        command: what an attempt runs that brings no command of its own; the attempt's folder is appended.
     """
 
     name = "local"
 
-    def __init__(self) -> None:
+    def __init__(self, command: Sequence[str] = (sys.executable, "-m", "maestro.training.child")) -> None:
+        self._command = tuple(command)
         self._groups: dict[str, _Group] = {}
 
     def submit(self, attempt: Attempt) -> None:
@@ -63,7 +68,7 @@ class LocalBackend:
             )
         attempt.folder.mkdir(parents=True, exist_ok=True)
         (attempt.folder / "attempt.json").write_text(attempt.model_dump_json(by_alias=True))
-        command = attempt.command or (sys.executable, "-m", "maestro.training.child", str(attempt.folder))
+        command = attempt.command or (*self._command, str(attempt.folder))
         port = _free_port()
         group = _Group(attempt)
         self._groups[attempt.handle] = group

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from maestro.clients import optuna as adapter
@@ -258,3 +259,17 @@ def _words(trial: TrialInfo, request: StudyRequest) -> str:
     if trial.state != "complete":
         return trial.state
     return f"{request.objectives[0]} {raw_score(trial, request):.4g} in {trained_seconds(trial):.2g} s"
+
+
+def write_page(studies: Studies, name: str, request: StudyRequest, result: StudyResult, path: Path) -> None:
+    """Write the study's page to a file.
+
+    Raises:
+        BadInput: the file cannot be written.
+    """
+    try:
+        path.write_text(study_page(studies.load(name), request, result))
+    except OSError as error:
+        raise BadInput(
+            f"{path} cannot be written: {error.strerror}", field="--html", remedy="correct the path"
+        ) from None

@@ -1,0 +1,268 @@
+"""`maestro train`: training jobs through the API."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+
+from maestro.cli.console import JsonFlag, emit, out, progress, read_yaml, table
+from maestro.clients.api import ApiClient
+from maestro.core.errors import BadInput, NegativeVerdict, Unreachable, from_validation
+from maestro.core.jobs import JobRequest, JobStatus, Priority
+from maestro.core.money import format_usd
+
+app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Submit, list, follow, cancel and retry training jobs."
+)
+
+JobId = Annotated[str, typer.Argument(help="The job's id.")]
+WaitFlag = Annotated[bool, typer.Option("--wait", help="Follow the job to its end; exit 1 when it fails.")]
+_BASE = "/ai/training"
+
+
+@app.command()
+def submit(
+    file: Annotated[
+        Path | None, typer.Option("--file", "-f", help="Job request as YAML or JSON; options override it.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the job and of its MLflow experiment.")] = None,
+    features: Annotated[str | None, typer.Option(help="Feature service, such as visits_v1.")] = None,
+    model_type: Annotated[str | None, typer.Option(help="Kind of model: classifier (default) or regressor.")] = None,
+    param: Annotated[list[str] | None, typer.Option("--param", "-p", help="name=value; may be repeated.")] = None,
+    register_as: Annotated[str | None, typer.Option(help="Register the result as a version of this model.")] = None,
+    priority: Annotated[Priority | None, typer.Option(help="urgent, high, normal or low.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Tenant of the job.")] = None,
+    date_from: Annotated[str | None, typer.Option("--from", help="First event date, YYYY-MM-DD.")] = None,
+    date_to: Annotated[str | None, typer.Option("--to", help="Last event date, YYYY-MM-DD.")] = None,
+    timeout_s: Annotated[int | None, typer.Option(help="Stop the job after so many seconds.")] = None,
+    max_retries: Annotated[int | None, typer.Option(help="Attempts after the first.")] = None,
+    idempotency_key: Annotated[
+        str | None, typer.Option(help="The same key and request give the same job; random when not given.")
+    ] = None,
+    wait: WaitFlag = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Submit a job."""
+    document = _document(file)
+    given = {
+        "name": name, "model_type": model_type, "register_as": register_as, "priority": priority, "tenant_id": tenant,
+        "timeout_s": timeout_s, "max_retries": max_retries,
+    }  # fmt: skip
+    document |= {key: value for key, value in given.items() if value is not None}
+    data = {"feature_service": features, "from": date_from, "to": date_to}
+    document["data"] = dict(document.get("data") or {}) | {
+        key: value for key, value in data.items() if value is not None
+    }
+    document["params"] = dict(document.get("params") or {}) | _params(param or [])
+    document.setdefault("model_type", "classifier")
+    document.setdefault("name", document["data"].get("feature_service", "job"))
+    try:
+        request = JobRequest.model_validate(document)
+    except ValidationError as error:
+        raise from_validation(error, str(file) if file else "job request") from None
+    client = ApiClient.of()
+    key = idempotency_key or str(uuid.uuid4())
+    job = client.post(f"{_BASE}/jobs/start", request.document(), headers={"Idempotency-Key": key})
+    if wait:
+        job = follow(client, job["id"], quiet=as_json)
+    emit(job, as_json=as_json, human=lambda: _show(job))
+    if wait and job["status"] != JobStatus.COMPLETED:
+        raise NegativeVerdict(
+            f"job {job['id']} {job['status']}: {_why(job)}", remedy=f"see `maestro train logs {job['id']}`"
+        )
+
+
+@app.command("list")
+def list_jobs(
+    status: Annotated[JobStatus | None, typer.Option(help="Only jobs in this state.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None,
+    model_type: Annotated[str | None, typer.Option(help="Only this kind of model.")] = None,
+    priority: Annotated[Priority | None, typer.Option(help="Only this priority.")] = None,
+    page: Annotated[int, typer.Option(min=1)] = 1,
+    page_size: Annotated[int, typer.Option(min=1, max=200)] = 50,
+    as_json: JsonFlag = False,
+) -> None:
+    """List jobs, newest first."""
+    found = ApiClient.of().get(
+        f"{_BASE}/jobs",
+        status=status,
+        tenant_id=tenant,
+        model_type=model_type,
+        priority=priority,
+        page=page,
+        page_size=page_size,
+    )
+
+    def show() -> None:
+        rows = [
+            (
+                job["id"],
+                job["name"],
+                job["status"],
+                job["priority"],
+                f"{job['progress']:.0%}",
+                _took(job),
+                job.get("message"),
+            )
+            for job in found["items"]
+        ]
+        table(f"Jobs ({found['total']})", ["job", "name", "status", "priority", "done", "took", "message"], rows)
+
+    emit(found, as_json=as_json, human=show)
+
+
+@app.command()
+def show(job_id: JobId, as_json: JsonFlag = False) -> None:
+    """Show one job."""
+    job = ApiClient.of().get(f"{_BASE}/jobs/{job_id}")
+    emit(job, as_json=as_json, human=lambda: _show(job))
+
+
+@app.command("follow")
+def follow_job(job_id: JobId, as_json: JsonFlag = False) -> None:
+    """Follow a job to its end; exit 1 when it fails."""
+    job = follow(ApiClient.of(), job_id, quiet=as_json)
+    emit(job, as_json=as_json, human=lambda: _show(job))
+    if job["status"] != JobStatus.COMPLETED:
+        raise NegativeVerdict(f"job {job_id} {job['status']}: {_why(job)}", remedy=f"see `maestro train logs {job_id}`")
+
+
+@app.command()
+def cancel(job_id: JobId, as_json: JsonFlag = False) -> None:
+    """Cancel a job: its work is stopped."""
+    job = ApiClient.of().delete(f"{_BASE}/jobs/{job_id}")
+    emit(job, as_json=as_json, human=lambda: out.print(f"{job_id}: {job['message']}"))
+
+
+@app.command()
+def retry(job_id: JobId, wait: WaitFlag = False, as_json: JsonFlag = False) -> None:
+    """Submit a failed or cancelled job again, with its configuration."""
+    client = ApiClient.of()
+    job = client.post(f"{_BASE}/jobs/{job_id}/retry")
+    if wait:
+        job = follow(client, job["id"], quiet=as_json)
+    emit(job, as_json=as_json, human=lambda: _show(job))
+
+
+@app.command()
+def logs(
+    job_id: JobId,
+    level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
+    after: Annotated[int, typer.Option(min=0, help="Only lines after this number.")] = 0,
+    as_json: JsonFlag = False,
+) -> None:
+    """Print a job's log."""
+    lines = list(_lines(ApiClient.of(), job_id, level, after))
+
+    def print_lines() -> None:
+        for line in lines:
+            out.print(
+                f"{line['at']} {line['level']:<7} {line['message']}", highlight=False, markup=False, soft_wrap=True
+            )
+
+    emit(lines, as_json=as_json, human=print_lines)
+
+
+@app.command()
+def stats(
+    tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None, as_json: JsonFlag = False
+) -> None:
+    """How the jobs stand."""
+    found = ApiClient.of().get(f"{_BASE}/stats", tenant_id=tenant)
+
+    def show_stats() -> None:
+        rows = [(name, count) for name, count in found["by_status"].items()]
+        table(f"Jobs ({found['total']}), cost {format_usd(found['cost_usd_micros'])}", ["status", "jobs"], rows)
+
+    emit(found, as_json=as_json, human=show_stats)
+
+
+def follow(client: ApiClient, job_id: str, *, quiet: bool = False) -> dict[str, Any]:
+    """Wait for a job's end, with a bar; a stream that breaks is opened again for a minute.
+
+    Raises:
+        Unreachable: the API stayed away.
+    """
+    with progress(f"job {job_id}") as bar:
+        lost_at: float | None = None
+        while True:
+            try:
+                for event in client.events(f"{_BASE}/jobs/{job_id}/progress"):
+                    lost_at = None
+                    data = json.loads(event.get("data", "{}"))
+                    queue = data.get("queue")
+                    words = f"place {queue['position']}: {queue['reason']}" if queue else str(data.get("message") or "")
+                    if not quiet:
+                        bar.update(float(data.get("progress", 0.0)), words)
+                    if event.get("event") == "end":
+                        job: dict[str, Any] = client.get(f"{_BASE}/jobs/{job_id}")
+                        return job
+            except Unreachable:
+                lost_at = lost_at or time.monotonic()
+                if time.monotonic() - lost_at > 60:
+                    raise
+            time.sleep(0.5)
+
+
+def _document(file: Path | None) -> dict[str, Any]:
+    if file is None:
+        return {}
+    document = read_yaml(file, "job request")
+    if not isinstance(document, dict):
+        raise BadInput(f"{file} holds no job request", field=str(file), remedy="write one mapping of fields")
+    return document
+
+
+def _params(texts: list[str]) -> dict[str, Any]:
+    found = {}
+    for text in texts:
+        name, sign, value = text.partition("=")
+        if not sign or not name:
+            raise BadInput(f"--param {text!r} cannot be read", field="--param", remedy="write name=value")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found
+
+
+def _lines(client: ApiClient, job_id: str, level: str | None, after: int) -> Iterator[dict[str, Any]]:
+    while True:
+        page = client.get(f"{_BASE}/jobs/{job_id}/logs", level=level, after=after, limit=1000)
+        yield from page["items"]
+        if len(page["items"]) < 1000:
+            return
+        after = page["next"]
+
+
+def _show(job: dict[str, Any]) -> None:
+    result = job.get("result") or {}
+    rows = [
+        ("job", job["id"]), ("status", f"{job['status']}: {job.get('message') or ''}"), ("attempt", job["attempt"]),
+        ("took", _took(job)), ("cost", format_usd(job["cost_usd_micros"], places=6)), ("run", job.get("run_id")), ("model", job.get("model_uri")),
+    ]  # fmt: skip
+    if job.get("queue"):
+        rows.append(("queue", f"place {job['queue']['position']}: {job['queue']['reason']}"))
+    if job.get("estimate"):
+        rows.append(("estimate", f"{job['estimate']['seconds']:g} s ({job['estimate']['basis']})"))
+    rows += [(name, f"{value:.4g}") for name, value in sorted((result.get("metrics") or {}).items())]
+    if job.get("error"):
+        rows.append(("error", _why(job)))
+    table(job["name"], ["", ""], rows)
+
+
+def _took(job: dict[str, Any]) -> str:
+    return f"{job['duration_s']:.1f} s" if job.get("duration_s") is not None else ""
+
+
+def _why(job: dict[str, Any]) -> str:
+    error = job.get("error") or {}
+    remedy = f" → {error['remedy']}" if error.get("remedy") else ""
+    return f"{error.get('detail') or job.get('message') or ''}{remedy}"

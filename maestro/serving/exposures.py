@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import secrets
 import threading
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from maestro.core.clock import Clock
 from maestro.core.exposure import COLUMNS
@@ -119,23 +124,22 @@ class ExposureLog:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        columns = list(zip(*records, strict=True))
-        table = pa.table(
-            [pa.array(column, type=kind) for column, kind in zip(columns, _types(pa), strict=True)], names=list(COLUMNS)
-        )
         folder = self._folder / model / experiment
         self._number += 1
         target = folder / f"r{revision:08d}-{self._process}-{self._number:06d}.parquet"
         temporary = target.with_suffix(".parquet.partial")
         try:
+            columns = zip(COLUMNS, zip(*records, strict=True), strict=True)
+            table = pa.Table.from_arrays([_column(pa, name, values) for name, values in columns], names=list(COLUMNS))
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             with temporary.open("wb") as file:
                 pq.write_table(table, file)
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(target)
-        except OSError:
-            temporary.unlink(missing_ok=True)
+        except Exception:  # whatever went wrong, these records are gone and must be counted
+            with contextlib.suppress(OSError):
+                temporary.unlink()
             self.dropped += len(records)
             log.exception("%d exposures were lost", len(records))
 
@@ -145,16 +149,46 @@ class ExposureLog:
         found: set[tuple[str, str, str]] = set()
         for path in sorted((self._folder / model).glob(f"*/r{revision:08d}-*.parquet")):
             try:
-                columns = pq.read_table(path, columns=["experiment", "unit", "version"]).to_pydict()
+                table = pq.read_table(path, columns=["experiment", "unit", "version"])
             except (OSError, ValueError):
                 log.warning("segment %s cannot be read; its units may be recorded again", path)
                 continue
-            found.update(zip(columns["experiment"], columns["unit"], columns["version"], strict=True))
+            found.update(
+                zip(*(table.column(name).to_pylist() for name in ("experiment", "unit", "version")), strict=True)
+            )
         return found
 
 
-def _types(pa: Any) -> list[Any]:
-    text = pa.string()
-    return [
-        text, text, text, text, text, pa.int64(), text, pa.float64(), pa.list_(pa.float64()), pa.float64(), pa.bool_(), text,
-    ]  # fmt: skip
+_TEXT = frozenset(["at", "experiment", "unit", "arm", "version", "snapshot", "reward_id"])
+
+
+def _column(pa: Any, name: str, values: Sequence[Any]) -> Any:
+    """A column as an Arrow array, made from its buffers: the convenient constructors import pandas wherever it is installed."""
+    if name in _TEXT:
+        encoded = [b"" if value is None else value.encode() for value in values]
+        offsets = _offsets([len(value) for value in encoded])
+        return pa.Array.from_buffers(
+            pa.string(), len(values), [_validity(pa, values), pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded))]
+        )
+    if name == "context":
+        flat = np.array([number for value in values for number in value or ()], dtype="<f8")
+        offsets = _offsets([len(value or ()) for value in values])
+        child = pa.Array.from_buffers(pa.float64(), len(flat), [None, pa.py_buffer(flat)])
+        return pa.Array.from_buffers(
+            pa.list_(pa.float64()), len(values), [_validity(pa, values), pa.py_buffer(offsets)], children=[child]
+        )
+    if name == "error":
+        bits = np.packbits(np.array(values, dtype=bool), bitorder="little")
+        return pa.Array.from_buffers(pa.bool_(), len(values), [None, pa.py_buffer(bits)])
+    kind, dtype = (pa.int64(), "<i8") if name == "revision" else (pa.float64(), "<f8")
+    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(np.array(values, dtype=dtype))])
+
+
+def _offsets(lengths: list[int]) -> NDArray[np.int32]:
+    return np.concatenate([[0], np.cumsum(lengths)]).astype("<i4")
+
+
+def _validity(pa: Any, values: Sequence[Any]) -> Any:
+    if all(value is not None for value in values):
+        return None
+    return pa.py_buffer(np.packbits([value is not None for value in values], bitorder="little"))

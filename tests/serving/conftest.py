@@ -39,6 +39,7 @@ from maestro.security.signing import PrivateKey
 from maestro.security.statements import promotion, provenance, rollout_authorisation, write_envelope
 from maestro.serving.app import create_app
 from maestro.serving.dataplane import FeatureSource
+from maestro.serving.runtimes import RuntimeFactory
 from maestro.serving.server import ModelServer
 
 Statement = Literal["promotion", "authorisation", "none"]
@@ -236,12 +237,18 @@ Serve = Callable[..., TestClient]
 
 
 @contextmanager
-def serving(workshop: Workshop, *, features: FeatureSource | None = None, **settings: Any) -> Iterator[TestClient]:
+def serving(
+    workshop: Workshop,
+    *,
+    features: FeatureSource | None = None,
+    runtimes: RuntimeFactory | None = None,
+    **settings: Any,
+) -> Iterator[TestClient]:
     """A client of a server that runs in this process; the server is `client.app.state.server`."""
     options = Settings(
         home=workshop.home.root, serving=ServingSettings(**({"auth": "network", "graph_poll_s": 0.05} | settings))
     )
-    server = ModelServer(workshop.home, options, features=features)
+    server = ModelServer(workshop.home, options, features=features, runtimes=runtimes)
     app = create_app(server)
     app.state.server = server
     with TestClient(app, raise_server_exceptions=False) as client:
@@ -288,7 +295,7 @@ def spawn(workshop: Workshop, tmp_path: Path) -> Iterator[Callable[..., Process]
     """Starts model servers as a person would, and ends them."""
     started: list[Process] = []
 
-    def start(**settings: str) -> Process:
+    def start(home: Home = workshop.home, **settings: str) -> Process:
         port = free_port()
         log = tmp_path / f"server-{len(started)}.log"
         environment = {
@@ -299,12 +306,12 @@ def spawn(workshop: Workshop, tmp_path: Path) -> Iterator[Callable[..., Process]
         }
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "maestro.serving.main", "--port", str(port), "--home", str(workshop.home.root)],
+                [sys.executable, "-m", "maestro.serving.main", "--port", str(port), "--home", str(home.root)],
                 stdout=output,
                 stderr=output,
                 env=environment,
             )
-        started.append(Process(process, f"http://127.0.0.1:{port}", workshop.home, log))
+        started.append(Process(process, f"http://127.0.0.1:{port}", home, log))
         return started[-1]
 
     yield start

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from maestro.core.contract import ModelContract
+from maestro.core.errors import BadInput, MaestroError
 from maestro.core.graph import InferenceGraph
 from maestro.serving.metrics import ServerMetrics
+from maestro.serving.runtimes._base import ModelTimeout
 from maestro.serving.table import Batch, Prediction, Table
 
 ANY_KEY = "*"
@@ -48,12 +50,18 @@ class Call:
         units: one a row, or a single one for all rows.
         first: whether the attempt counts as the arm's own; False when the arm stands in for another.
         offload: the event loop must not be kept waiting, however quick the model is (a shadow's copy).
+        experiment: the experiment that the request takes part in, named by a split on its way.
+        propensity: the probability with which it was sent here.
+        key: the name of the value that the experiment's split sticks to.
     """
 
     table: Table
     units: tuple[Unit, ...] = (NOBODY,)
     first: bool = True
     offload: bool = False
+    experiment: str | None = None
+    propensity: float = 1.0
+    key: str | None = None
 
     def stand_in(self) -> Call:
         """The same call for an arm that answers in another's place."""
@@ -69,6 +77,7 @@ class Answer:
         arm: the arm that the request was assigned to.
         fallback: the node that answered in its place, None when the arm answered itself.
         batch: the rows as a model took them, when one model took them all.
+        failed: how the node that was asked first failed, when another answered in its place below the arm.
     """
 
     prediction: Prediction
@@ -76,6 +85,14 @@ class Answer:
     arm: str
     fallback: str | None = None
     batch: Batch | None = None
+    failed: str | None = None
+
+
+def outcome_of(error: MaestroError) -> str:
+    """What a failed attempt counts as: `timeout`, `contract` (the rows are at fault) or `error`."""
+    if isinstance(error, ModelTimeout):
+        return "timeout"
+    return "contract" if isinstance(error, BadInput) else "error"
 
 
 class GraphNode(Protocol):

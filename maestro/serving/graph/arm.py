@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 from maestro.core.contract import ModelContract
-from maestro.core.errors import BadInput, MaestroError
-from maestro.serving.graph._base import Answer, Call, GraphNode, Observation, Observe
+from maestro.core.errors import MaestroError
+from maestro.serving.graph._base import Answer, Call, GraphNode, Observation, Observe, outcome_of
 from maestro.serving.metrics import ServerMetrics
-from maestro.serving.runtimes._base import ModelTimeout
 
 
 class Arm:
@@ -35,26 +35,17 @@ class Arm:
         return self.inner.contracts
 
     async def answer(self, call: Call) -> Answer:
-        """Answer outside of any experiment."""
-        return await self.attempt(call, experiment=None, propensity=1.0)
-
-    async def attempt(self, call: Call, *, experiment: str | None, propensity: float, key: str | None = None) -> Answer:
-        """Answer, count, report."""
+        """Answer; count and report a first attempt."""
         if not call.first:
             return await self.inner.answer(call)
         started = time.perf_counter()
         outcome, answer = "error", None
         try:
             answer = await self.inner.answer(call)
-            outcome = "ok"
-            return answer
-        except ModelTimeout:
-            outcome = "timeout"
-            raise
-        except BadInput:
-            outcome = "contract"
-            raise
-        except MaestroError:
+            outcome = answer.failed or "ok"
+            return answer if answer.arm == self.name else replace(answer, arm=self.name)
+        except MaestroError as error:
+            outcome = outcome_of(error)
             raise
         finally:
             seconds = time.perf_counter() - started
@@ -64,11 +55,11 @@ class Arm:
                     arm=self.name,
                     version=self.version,
                     revision=self._revision,
-                    experiment=experiment,
-                    propensity=propensity,
-                    key=key,
+                    experiment=call.experiment,
+                    propensity=call.propensity,
+                    key=call.key,
                     units=call.units,
-                    prediction=answer.prediction if answer is not None else None,
+                    prediction=answer.prediction if answer is not None and outcome == "ok" else None,
                     batch=answer.batch if answer is not None else None,
                     contract=self._contract,
                     latency_s=seconds,

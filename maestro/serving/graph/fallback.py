@@ -5,7 +5,7 @@ from __future__ import annotations
 from maestro.core.contract import ModelContract
 from maestro.core.errors import MaestroError
 from maestro.core.graph import FallbackNode
-from maestro.serving.graph._base import Answer, Build, Call
+from maestro.serving.graph._base import Answer, Build, Call, outcome_of
 
 
 class FallbackRunner:
@@ -23,13 +23,16 @@ class FallbackRunner:
 
     async def answer(self, call: Call) -> Answer:
         """Ask until one answers; the last failure is the caller's when none does."""
-        *earlier, last = self._nodes
-        first = self._nodes[0]
-        for node in earlier:
+        first, *others = self._nodes
+        try:
+            return await first.answer(call)
+        except MaestroError as error:
+            failure = error
+        for node in others:
             try:
-                answer = await node.answer(call if node is first else call.stand_in())
-            except MaestroError:
+                answer = await node.answer(call.stand_in())
+            except MaestroError as error:
+                last = error
                 continue
-            return answer if node is first else Answer(answer.prediction, answer.version, first.name, node.name)
-        answer = await last.answer(call.stand_in())
-        return Answer(answer.prediction, answer.version, first.name, last.name)
+            return Answer(answer.prediction, answer.version, self.name, node.name, failed=outcome_of(failure))
+        raise last from failure

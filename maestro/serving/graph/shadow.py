@@ -39,7 +39,7 @@ class ShadowRunner:
         finally:
             if call.first and self._under_way < MAX_COPIES and self._random.random() < self._fraction:
                 self._under_way += 1
-                self._spawn(self._copy(replace(call, offload=True)))
+                self._spawn(self._copy(replace(call, offload=True, experiment=None)))
 
     async def _copy(self, call: Call) -> None:
         try:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import defaultdict
+from dataclasses import replace
 from typing import Any
 
 from maestro.core.contract import ModelContract
 from maestro.core.errors import MaestroError
 from maestro.core.graph import FULL_WEIGHT, SplitNode
 from maestro.decisions.assignment import assign
-from maestro.serving.graph._base import Answer, Build, Call, GraphNode
-from maestro.serving.graph.arm import Arm
+from maestro.serving.graph._base import Answer, Build, Call, GraphNode, outcome_of
 from maestro.serving.table import Prediction
 
 
@@ -65,7 +65,7 @@ class SplitRunner:
 
     async def _one(self, chosen: str, call: Call) -> Answer:
         try:
-            return await self._attempt(self._arms[chosen], call)
+            return await self._arms[chosen].answer(self._assigned(chosen, call))
         except MaestroError as failure:
             fallback = self._fallback
             if fallback is None or fallback.name == chosen:
@@ -75,21 +75,22 @@ class SplitRunner:
             except MaestroError as error:
                 # The fallback's error is what the caller can act on, unless only the arm has told what is wrong.
                 raise error from failure
-            return Answer(answer.prediction, answer.version, chosen, fallback.name)
+            return Answer(answer.prediction, answer.version, chosen, fallback.name, failed=outcome_of(failure))
 
-    async def _attempt(self, arm: GraphNode, call: Call) -> Answer:
-        if isinstance(arm, Arm):
-            return await arm.attempt(
-                call, experiment=self._experiment, propensity=self._propensity[arm.name], key=self._key
-            )
-        return await arm.answer(call)
+    def _assigned(self, chosen: str, call: Call) -> Call:
+        return replace(
+            call,
+            experiment=self._experiment or call.experiment,
+            propensity=call.propensity * self._propensity[chosen],
+            key=self._key if self._experiment else call.key,
+        )
 
     async def _several(self, groups: dict[str, list[int]], call: Call) -> Answer:
         parts = await asyncio.gather(
             *(
                 self._one(
                     chosen,
-                    Call(call.table.take(rows), tuple(call.units[row] for row in rows), call.first, call.offload),
+                    replace(call, table=call.table.take(rows), units=tuple(call.units[row] for row in rows)),
                 )
                 for chosen, rows in groups.items()
             )

@@ -52,7 +52,11 @@ def demo(
                 out.print(f"{mark} {row.number:>2}  {row.title:<32} {row.seconds:6.1f} s  ", end="", highlight=False)
                 out.print(row.result, markup=False, highlight=False, soft_wrap=True)
 
-        summary = run_story(home, report, line, on_start=line.start, on_row=show)
+        def note(text: str) -> None:
+            if not as_json:
+                out.print(f"       {text}", markup=False, highlight=False, soft_wrap=True)
+
+        summary = run_story(home, report, line, on_start=line.start, on_row=show, note=note)
     _finish(summary, as_json)
     if not keep:
         shutil.rmtree(home.root, ignore_errors=True)

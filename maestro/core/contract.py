@@ -10,6 +10,7 @@ from maestro.core.canonical import digest
 from maestro.core.model import Digest, Model, Name
 
 FeatureType = Literal["float64", "int64", "string", "bool"]
+RangeRule = Literal["accept_and_count", "refuse"]
 
 
 class Feature(Model):
@@ -46,7 +47,7 @@ class ModelContract(Model):
     feature_service: FeatureServiceRef | None = None
     entity_keys: tuple[str, ...] = ()
     output: Output
-    on_out_of_range: Literal["accept_and_count", "refuse"] = "accept_and_count"
+    on_out_of_range: RangeRule = "accept_and_count"
 
     @classmethod
     def build(cls, features: tuple[Feature, ...], output: Output, **fields: Any) -> Self:

@@ -9,10 +9,8 @@ from maestro.clients.database import migrate
 from maestro.clients.home import Home, write_private
 from maestro.core.principals import Principal, PrincipalRole
 from maestro.core.settings import Settings, settings
-from maestro.core.statement import Role, TrustPolicy
 from maestro.lifecycle.composition import Platform
-from maestro.security.signing import PrivateKey
-from maestro.security.trust import add_key, load_trust, save_trust
+from maestro.security.keyring import ensure_keys
 
 
 @dataclass(frozen=True)
@@ -33,8 +31,6 @@ ACTORS = (
 )
 """Who a laptop knows. Each has a key of their own in `keys/<name>.token`."""
 
-_SIGNING_ROLES: tuple[Role, ...] = ("builder", "decider")
-
 
 def prepare(home: Home, options: Settings | None = None) -> Platform:
     """Create what is missing in `home`; repeating it changes nothing.
@@ -47,20 +43,9 @@ def prepare(home: Home, options: Settings | None = None) -> Platform:
     home.keys.chmod(0o700)
     platform = Platform((options or settings()).model_copy(update={"home": home.root}))
     migrate(platform.database)
-    _signing_keys(home, platform)
+    ensure_keys(home.keys, home.trust_policy, platform.clock.now())
     _principals(home, platform)
     return platform
-
-
-def _signing_keys(home: Home, platform: Platform) -> None:
-    policy = load_trust(home.trust_policy) if home.trust_policy.exists() else TrustPolicy()
-    for role in _SIGNING_ROLES:
-        path = home.keys / f"{role}.pem"
-        if not path.exists():
-            key = PrivateKey.generate()
-            key.save(path)
-            policy = add_key(policy, key.public_pem, role, not_before=platform.clock.now())
-    save_trust(home.trust_policy, policy)
 
 
 def _principals(home: Home, platform: Platform) -> None:

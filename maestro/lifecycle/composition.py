@@ -111,7 +111,9 @@ class Platform:
         """Jobs, studies, experiments and features."""
         from maestro.training.control import Training
 
-        return Training(self.home, self.database, self.clock, self.audit, self.settings.training, self._address("mlflow"))
+        return Training(
+            self.home, self.database, self.clock, self.audit, self.settings.training, self._address("mlflow")
+        )
 
     def _address(self, service: str) -> str:
         """Where a service is, or an address that nobody answers at: what does not need the service works without it."""

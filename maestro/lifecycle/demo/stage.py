@@ -26,15 +26,18 @@ class Stage:
     progress: Progress
     out: Path
     facts: dict[str, Any] = field(default_factory=dict)
+    note: Callable[[str], None] = lambda text: None
     _clients: dict[tuple[str, str], ApiClient] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, home: Home, progress: Progress, out: Path | None = None) -> Stage:
+    def of(
+        cls, home: Home, progress: Progress, out: Path | None = None, note: Callable[[str], None] = lambda text: None
+    ) -> Stage:
         """The stage over the services that run in `home`."""
         state = home.read_state()
         if state is None:
             raise Unreachable(f"no services run in {home.root}", remedy="run `make up`", component="supervisor")
-        return cls(home, state, progress, out or home.root / "demo")
+        return cls(home, state, progress, out or home.root / "demo", note=note)
 
     def url(self, service: str) -> str:
         """The address of a service."""

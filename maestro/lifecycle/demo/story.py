@@ -66,7 +66,13 @@ class Summary:
 
 
 def run_story(
-    home: Home, out: Path, progress: Progress, *, on_start: Callable[[int, str], None], on_row: Callable[[Row], None]
+    home: Home,
+    out: Path,
+    progress: Progress,
+    *,
+    on_start: Callable[[int, str], None],
+    on_row: Callable[[Row], None],
+    note: Callable[[str], None],
 ) -> Summary:
     """Run every step in a fresh home; a step that fails ends the story.
 
@@ -76,6 +82,7 @@ def run_story(
         progress: told what a long step is doing.
         on_start: called with number and title before each step.
         on_row: called with each finished row.
+        note: called with what a step says before it begins.
     """
     out.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
@@ -93,7 +100,7 @@ def run_story(
     with _prepared(home, progress) as supervisor:
         names = ", ".join(service.name for service in supervisor.services)
         finish(0, "Services", Outcome(names, True, str(home.logs)), time.monotonic() - began)
-        stage = Stage.of(home, progress, out)
+        stage = Stage.of(home, progress, out, note)
         for number, (module, title) in enumerate(STEPS, start=1):
             on_start(number, title)
             started = time.monotonic()

@@ -10,11 +10,13 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
 from maestro.clients.api import ApiClient
 from maestro.core.errors import MaestroError
+from maestro.core.model import format_time
 
 _LABEL_BATCH_S = 0.5
 
@@ -138,9 +140,10 @@ class Traffic:
                 self._send_labels(self._labels, batch)
 
     def _send_labels(self, client: ApiClient, batch: Sequence[Caller]) -> None:
-        rows = [{"model": self._model, "entity": caller.entity, "label": caller.label} for caller in batch]
+        now = format_time(datetime.now(UTC))
+        rows = [{"model": self._model, "entity": caller.entity, "label": caller.label, "at": now} for caller in batch]
         try:
-            client.post("/labels", {"labels": rows})
+            client.post("/labels", rows)
         except MaestroError:
             with self._lock:
                 self.tally.label_errors += len(batch)

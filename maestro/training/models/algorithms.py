@@ -7,7 +7,7 @@ from typing import Any
 
 from maestro.core.errors import BadInput
 
-RESERVED = frozenset({"algorithm", "seed", "test_size", "experiment", "study"})
+RESERVED = frozenset({"algorithm", "seed", "test_size", "experiment", "study", "on_out_of_range"})
 """Parameters of the pipeline, not of the estimator."""
 
 Factory = Callable[..., Any]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from maestro.core.contract import Feature
+from maestro.core.contract import Feature, RangeRule
 from maestro.core.errors import BadInput
 from maestro.training.datasets import SPLIT
 from maestro.training.pipeline.entities import entity_numbers
@@ -30,15 +30,19 @@ class Prepared:
     holdout_target: np.ndarray
     entities: np.ndarray
     features: tuple[Feature, ...]
+    on_out_of_range: RangeRule = "accept_and_count"
 
 
-def preprocess(loaded: Loaded, *, seed: int = 0, test_size: float = 0.25) -> Prepared:
+def preprocess(
+    loaded: Loaded, *, seed: int = 0, test_size: float = 0.25, on_out_of_range: RangeRule = "accept_and_count"
+) -> Prepared:
     """Divide and clean.
 
     Args:
         loaded: the frame and its origin.
         seed: of the split, where the frame brings none.
         test_size: share of the holdout, where the frame brings no split.
+        on_out_of_range: what the contract does with values that training did not see.
 
     Raises:
         BadInput: a feature is not a number, the target is missing, or a side is empty; the field is named.
@@ -96,7 +100,7 @@ def preprocess(loaded: Loaded, *, seed: int = 0, test_size: float = 0.25) -> Pre
         train=train, train_target=target[is_train],
         holdout=features[~is_train].reset_index(drop=True), holdout_target=target[~is_train],
         entities=np.unique(numbers) if info.entity_keys else np.empty(0, dtype=np.uint64),
-        features=tuple(_feature(name, train[name]) for name in info.features),
+        features=tuple(_feature(name, train[name]) for name in info.features), on_out_of_range=on_out_of_range,
     )  # fmt: skip
 
 

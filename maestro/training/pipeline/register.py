@@ -25,12 +25,16 @@ from maestro.training.pipeline.train import Trained
 
 
 def model_contract(info: FrameInfo, prepared: Prepared, kind: ModelType, trained: Trained) -> ModelContract:
-    """What the model accepts and answers, with the ranges that training saw."""
+    """What the model accepts and answers, with the ranges that training saw and what is done outside them."""
     service = None
     if info.service != FILE_SERVICE and info.fingerprint is not None:
         service = FeatureServiceRef(name=info.service, fingerprint=info.fingerprint)
     return ModelContract.build(
-        prepared.features, kind.output(trained.model), feature_service=service, entity_keys=info.entity_keys
+        prepared.features,
+        kind.output(trained.model),
+        feature_service=service,
+        entity_keys=info.entity_keys,
+        on_out_of_range=prepared.on_out_of_range,
     )
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast, get_args
 
 from maestro.clients.mlflow import Tracking
+from maestro.core.contract import RangeRule
 from maestro.core.errors import BadInput, MaestroError
 from maestro.core.rates import load_rates
 from maestro.core.seams import Progress
@@ -61,7 +62,9 @@ def run_pipeline(
             "info",
         )
         progress.update(0.35, "preprocessing")
-        prepared = preprocess(loaded, seed=seed, test_size=_share(request.params))
+        prepared = preprocess(
+            loaded, seed=seed, test_size=_share(request.params), on_out_of_range=_range_rule(request.params)
+        )
         progress.update(0.40, f"training on {len(prepared.train)} rows")
         trained = train(kind, request.params, prepared, seed=seed)
         progress.update(0.75, "evaluating")
@@ -133,6 +136,17 @@ def _seed(params: dict[str, Any]) -> int:
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**31:
         raise BadInput(f"seed is {seed!r}", field="params.seed", remedy="give a whole number, 0 or more")
     return seed
+
+
+def _range_rule(params: dict[str, Any]) -> RangeRule:
+    rule = params.get("on_out_of_range", "accept_and_count")
+    if rule not in get_args(RangeRule):
+        raise BadInput(
+            f"on_out_of_range is {rule!r}",
+            field="params.on_out_of_range",
+            remedy=f"choose one of {', '.join(get_args(RangeRule))}",
+        )
+    return cast("RangeRule", rule)
 
 
 def _share(params: dict[str, Any]) -> float:

@@ -36,7 +36,7 @@ class TrainingSettings(BaseModel):
     poll_s: float = Field(default=0.5, gt=0)
     max_running: int = Field(default=4, gt=0, description="running jobs at once, all tenants")
     max_running_per_tenant: int = Field(default=4, gt=0)
-    slots: int = Field(default=1, gt=0, description="jobs that one worker runs at once")
+    slots: int = Field(default=2, gt=0, description="jobs that one worker runs at once")
 
 
 class DatabaseSettings(BaseModel):

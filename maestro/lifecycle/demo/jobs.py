@@ -11,7 +11,7 @@ from maestro.lifecycle.demo.stage import Stage
 MODEL = "visits"
 """The model of the story."""
 
-JOB_TIMEOUT_S = 120.0
+JOB_TIMEOUT_S = 300.0
 
 
 def request(

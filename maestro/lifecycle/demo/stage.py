@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,7 +14,7 @@ from typing import Any, TypeVar
 
 from maestro.clients.api import ApiClient
 from maestro.clients.home import Home
-from maestro.core.errors import Unreachable
+from maestro.core.errors import NegativeVerdict, Unreachable
 from maestro.core.seams import Progress
 from maestro.core.state import State
 
@@ -63,6 +67,23 @@ class Stage:
         if key not in self._clients:
             self._clients[key] = ApiClient(self.url(service), self.token(actor), service=service)
         return self._clients[key]
+
+    def command(self, *argv: str, timeout_s: float = 120.0) -> dict[str, Any]:
+        """What a command of ours prints with `--json`, run in a process of its own as a user runs it.
+
+        Raises:
+            NegativeVerdict: it failed; its last lines are in the message.
+        """
+        env = os.environ | {"MAESTRO_HOME": str(self.home.root), "MAESTRO_API_KEY": self.token("service")}
+        env.pop("MAESTRO_DATABASE_URL", None)
+        done = subprocess.run(
+            [sys.executable, *argv, "--json"], capture_output=True, text=True, env=env, timeout=timeout_s, check=False
+        )
+        if done.returncode not in {0, 1}:
+            said = (done.stdout + done.stderr)[-500:]
+            raise NegativeVerdict(f"{' '.join(argv[:3])} ended with status {done.returncode}: {said}")
+        answer: dict[str, Any] = json.loads(done.stdout)
+        return answer
 
     def wait_for(self, what: str, ask: Callable[[], Answer | None], timeout_s: float, every_s: float = 0.2) -> Answer:
         """The first answer of `ask` that is not None.

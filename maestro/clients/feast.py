@@ -181,13 +181,14 @@ class FeatureRepository:
         asked[_ROW] = range(len(asked))
         with _translated(), _quiet():
             found = self.store.get_historical_features(entity_df=asked, features=self._service(service)).to_df()
-        found = found.sort_values(_ROW, kind="stable", ignore_index=True)
-        if len(found) != len(asked):
+        if not found[_ROW].is_unique:
             raise BadInput(
                 f"feature service {service} gave {len(found)} rows for {len(asked)} entities",
                 field="data.feature_service",
                 remedy="the sources hold one key and time twice: remove the repetitions",
             )
+        # Feast leaves out a row whose entity has only later values: it stays, with nothing known
+        found = found.set_index(_ROW).reindex(range(len(asked)))
         result = entities.reset_index(drop=True).copy()
         for feature in info.features:
             result[feature] = found[feature].to_numpy()

@@ -325,9 +325,26 @@ def _record_experiment(connection: Connection, lease: Lease, outcome: Outcome, n
         {"experiment_id": experiment, "run_id": outcome.run_id, "name": name, "value": value, "step": 0, "at": now}
         for name, value in outcome.metrics.items()
     ]
+    known: dict[str, tuple[int, str]] = {}
+    versions = (
+        select(ai_experiment_params.c.name, ai_experiment_params.c.version, ai_experiment_params.c.value)
+        .where(ai_experiment_params.c.experiment_id == experiment, ai_experiment_params.c.run_id == outcome.run_id)
+        .order_by(ai_experiment_params.c.version)
+    )  # fmt: skip
+    for name, version, value in connection.execute(versions):
+        known[name] = (version, value)
+    # a run that is continued (a resumed study) keeps the earlier values under their versions
     params = [
-        {"experiment_id": experiment, "run_id": outcome.run_id, "name": name, "version": 1, "value": value, "at": now}
+        {
+            "experiment_id": experiment,
+            "run_id": outcome.run_id,
+            "name": name,
+            "version": known.get(name, (0, ""))[0] + 1,
+            "value": value,
+            "at": now,
+        }
         for name, value in outcome.params.items()
+        if name not in known or known[name][1] != value
     ]
     if metrics:
         connection.execute(ai_experiment_metrics.insert(), metrics)

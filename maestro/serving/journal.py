@@ -37,13 +37,15 @@ class Journal:
         data = b"".join(_encode(record) + b"\n" for record in records)
         if self._torn:
             data = b"\n" + data
-        before = os.fstat(self._descriptor).st_size
+        before: int | None = None
         try:
+            before = os.fstat(self._descriptor).st_size
             written = 0
             while written < len(data):
                 written += os.write(self._descriptor, data[written:])
         except OSError as error:
-            self._undo(before)
+            if before is not None:
+                self._undo(before)
             raise Unreachable(
                 f"{self._path.name} cannot be written: {error.strerror}", remedy="free disk space and send again"
             ) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,8 @@ from maestro.serving.runtimes import RuntimeFactory, Runtimes
 from maestro.serving.served import ServedGraph
 from maestro.serving.swap import GraphFollower
 from maestro.serving.units import UnitHasher
+
+log = logging.getLogger(__name__)
 
 ENVIRONMENT = "production"
 """The environment whose statements count, unless another is named."""
@@ -130,8 +133,12 @@ class ModelServer:
         self.plane.prepare(served)
 
     def _observe(self, model: str, seen: Observation) -> None:
-        self.evidence.observe(model, seen)
-        self.exposures.observe(model, seen)
+        try:
+            self.evidence.observe(model, seen)
+            self.exposures.observe(model, seen)
+        except Exception:  # an answer is not withheld because it cannot be recorded; what is lost freezes the rollout
+            log.exception("an attempt of %s could not be recorded", model)
+            self.evidence.dropped += 1
 
     def _out_of_range(self, model: str, feature: str, count: int) -> None:
         self.metrics.out_of_range[model, feature] += count

@@ -290,39 +290,45 @@ class Process:
         self.process.wait(timeout=10)
 
 
+@contextmanager
+def process_of(home: Home, log: Path, **settings: str) -> Iterator[Process]:
+    """A model server as a person starts it; ended when the block is left."""
+    port = free_port()
+    environment = {
+        **os.environ,
+        "MAESTRO_SERVING__AUTH": "network",
+        "MAESTRO_SERVING__GRAPH_POLL_S": "0.05",
+        **settings,
+    }
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "maestro.serving.main", "--port", str(port), "--home", str(home.root)],
+            stdout=output,
+            stderr=output,
+            env=environment,
+        )
+    try:
+        yield Process(process, f"http://127.0.0.1:{port}", home, log)
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
 @pytest.fixture
 def spawn(workshop: Workshop, tmp_path: Path) -> Iterator[Callable[..., Process]]:
-    """Starts model servers as a person would, and ends them."""
-    started: list[Process] = []
+    """Starts model servers of this test's home, or of another."""
+    with ExitStack() as stack:
 
-    def start(home: Home = workshop.home, **settings: str) -> Process:
-        port = free_port()
-        log = tmp_path / f"server-{len(started)}.log"
-        environment = {
-            **os.environ,
-            "MAESTRO_SERVING__AUTH": "network",
-            "MAESTRO_SERVING__GRAPH_POLL_S": "0.05",
-            **settings,
-        }
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "maestro.serving.main", "--port", str(port), "--home", str(home.root)],
-                stdout=output,
-                stderr=output,
-                env=environment,
-            )
-        started.append(Process(process, f"http://127.0.0.1:{port}", home, log))
-        return started[-1]
+        def start(home: Home = workshop.home, **settings: str) -> Process:
+            log = tmp_path / f"server-{len(list(tmp_path.glob('server-*.log')))}.log"
+            return stack.enter_context(process_of(home, log, **settings))
 
-    yield start
-    for item in started:
-        if item.process.poll() is None:
-            item.process.terminate()
-            try:
-                item.process.wait(timeout=10)
-            except subprocess.TimeoutExpired:
-                item.process.kill()
-                item.process.wait()
+        yield start
 
 
 def free_port() -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Path, Query
 
 from maestro.core.errors import NotFound, TooLarge
 from maestro.core.model import format_time
@@ -28,44 +28,46 @@ Authorization = Annotated[str | None, Header(include_in_schema=False)]
 
 
 def admin_routes(server: ModelServer) -> APIRouter:
-    """The routes."""
+    """The routes. Who asks is looked at before what is asked."""
     router = APIRouter(tags=["admin"])
 
-    @router.get("/admin/graphs", responses=documented(401, 403))
-    async def graphs(authorization: Authorization = None) -> list[GraphDocument]:
-        """Every model that is served or whose graph was refused."""
+    def may_look(authorization: Authorization = None) -> None:
         server.auth.require(authorization, *ADMIN)
+
+    def may_label(authorization: Authorization = None) -> None:
+        server.auth.require(authorization, *LABELS)
+
+    look, label = [Depends(may_look)], [Depends(may_label)]
+
+    @router.get("/admin/graphs", dependencies=look, responses=documented(401, 403))
+    async def graphs() -> list[GraphDocument]:
+        """Every model that is served or whose graph was refused."""
         return [_graph(server, model) for model in sorted(set(server.plane.graphs) | set(server.follower.refusals))]
 
-    @router.get("/admin/graphs/{model}", responses=documented(401, 403, 404, 422))
-    async def graph(model: ModelName, authorization: Authorization = None) -> GraphDocument:
+    @router.get("/admin/graphs/{model}", dependencies=look, responses=documented(401, 403, 404, 422))
+    async def graph(model: ModelName) -> GraphDocument:
         """The served revision of a model, the versions that are loaded, and the last refusal."""
-        server.auth.require(authorization, *ADMIN)
         return _graph(server, model)
 
-    @router.get("/admin/evidence/{model}", responses=documented(401, 403, 404, 422), response_model=None)
+    @router.get(
+        "/admin/evidence/{model}", dependencies=look, responses=documented(401, 403, 404, 422), response_model=None
+    )
     async def evidence(
         model: ModelName,
         label_wait_s: Annotated[float, Query(ge=0, le=31_536_000, allow_inf_nan=False)] = 0.0,
-        authorization: Authorization = None,
     ) -> dict[str, Any]:
         """Raw cumulative counters of each arm, and its distinct units by how far their labels are."""
-        server.auth.require(authorization, *ADMIN)
         return server.reading(model, label_wait_s).document()
 
-    @router.post("/labels", responses=documented(400, 401, 403, 404, 413, 415, 422, 503))
-    async def labels(
-        request: Request, response: Response, sent: list[LabelDocument], authorization: Authorization = None
-    ) -> LabelReceiptDocument:
+    @router.post("/labels", dependencies=label, responses=documented(400, 401, 403, 404, 413, 415, 422, 503))
+    async def labels(sent: list[LabelDocument]) -> LabelReceiptDocument:
         """Accept labels. They are durable when the answer says so; sending them again changes nothing."""
-        principal = server.auth.require(authorization, *LABELS)
         if len(sent) > MAX_LABELS:
             raise TooLarge(
                 f"{len(sent)} labels, at most {MAX_LABELS} are taken at once",
                 field="body",
                 remedy="send several batches",
             )
-        del principal
         receipt = await server.labels.accept(
             [SentLabel(item.model, item.entity, item.unit, item.label, item.at) for item in sent]
         )

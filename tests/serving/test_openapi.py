@@ -1,0 +1,83 @@
+"""Every route against its own description: no 500, no answer that is not documented."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis.errors import Unsatisfiable
+from schemathesis import GenerationMode
+from schemathesis.schemas import APIOperation
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+from maestro.clients.home import Home
+from maestro.core.principals import PrincipalRole
+from tests.serving.conftest import Process, Trained, Workshop, node, process_of, split
+
+pytestmark = pytest.mark.door
+
+
+@pytest.fixture(scope="module")
+def served(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Process, str]]:
+    """A server with a split of two versions, and a key."""
+    workshop = Workshop(Home(tmp_path_factory.mktemp("home")))
+    a = workshop.register("1.0.0", {"model.onnx": trained.onnx}, trained.contract)
+    b = workshop.register("1.1.0", {"model.onnx": trained.onnx}, trained.contract, statement="authorisation")
+    workshop.graph({"a": node(a), "b": node(b), "ab": split("a", "b", 5000, experiment="e")}, "ab")
+    key = workshop.key(PrincipalRole.SUBMITTER)
+    with process_of(workshop.home, tmp_path_factory.mktemp("log") / "server.log") as process:
+        yield process.wait_ready(), key
+
+
+@pytest.fixture(scope="module")
+def operations(served: tuple[Process, str]) -> list[APIOperation]:
+    """Every operation of the description that the server gives of itself."""
+    schema = schemathesis.openapi.from_url(f"{served[0].url}/openapi.json")
+    return [result.ok() for result in schema.get_all_operations()]
+
+
+def try_out(
+    operation: APIOperation, check: Callable[[schemathesis.Case], None], mode: GenerationMode, examples: int
+) -> None:
+    """Call `check` with generated cases."""
+
+    @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def run(case: schemathesis.Case) -> None:
+        check(case)
+
+    run()
+
+
+@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=["fitting", "unfitting"])
+def test_every_answer_is_documented(
+    operations: list[APIOperation], served: tuple[Process, str], mode: GenerationMode
+) -> None:
+    _, key = served
+
+    def check(case: schemathesis.Case) -> None:
+        response = case.call(headers={"Authorization": f"Bearer {key}"})
+        # What fits the description may still break the contract of the model that is served: 4xx is then right.
+        case.validate_response(response, excluded_checks=[positive_data_acceptance])
+
+    tried = 0
+    for operation in operations:
+        try:
+            try_out(operation, check, mode, 25)
+            tried += 1
+        except Unsatisfiable:
+            continue  # a route without parameters cannot be asked wrongly
+    assert tried >= (len(operations) if mode is GenerationMode.POSITIVE else 6)
+
+
+def test_control_routes_answer_nobody_without_a_key(operations: list[APIOperation]) -> None:
+    guarded = [operation for operation in operations if operation.path.startswith(("/admin", "/labels"))]
+    assert len(guarded) == 4
+
+    def check(case: schemathesis.Case) -> None:
+        assert case.call().status_code == 401
+
+    for operation in guarded:
+        try_out(operation, check, GenerationMode.POSITIVE, 5)

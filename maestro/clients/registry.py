@@ -79,10 +79,13 @@ class ModelRegistry:
         shutil.rmtree(destination, ignore_errors=True)
         destination.mkdir(parents=True)
         with self._translated(f"model {model_uri}", "model_uri"):
-            _ = self._client
+            self._point_mlflow_here()
             found = Path(
                 download_artifacts(
-                    artifact_uri=model_uri, dst_path=str(destination), tracking_uri=self.uri, registry_uri=self.uri
+                    artifact_uri=model_uri,
+                    dst_path=str(destination),
+                    tracking_uri=self.uri,
+                    registry_uri=self.uri,
                 )
             )
         if found.resolve() != destination.resolve():
@@ -94,6 +97,14 @@ class ModelRegistry:
             raise NotFound(
                 f"model {model_uri} holds no file", field="model_uri", remedy="train and log the model again"
             )
+
+    def _point_mlflow_here(self) -> None:
+        # MLflow resolves `models:/` by the process's own address, whatever a call is told
+        mlflow = import_mlflow()
+        if mlflow.get_tracking_uri() != self.uri:
+            mlflow.set_tracking_uri(self.uri)
+        if mlflow.get_registry_uri() != self.uri:
+            mlflow.set_registry_uri(self.uri)
 
     def model_uri_of(self, run_id: str) -> str:
         """The URI of the one model that a run logged.
@@ -197,6 +208,7 @@ class ModelRegistry:
                         if found.tags.get(key) != value:
                             self._client.set_model_version_tag(model, str(found.version), key, value)
                     return str(found.version)
+            self._point_mlflow_here()
             created = self._client.create_model_version(model, model_uri, run_id=run_id, tags=dict(wanted))
             return str(created.version)
 
@@ -246,7 +258,9 @@ class ModelRegistry:
             raise
         except MlflowException as error:
             code = str(error.error_code)
-            if code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND"}:
+            if code == "INVALID_PARAMETER_VALUE":
+                raise BadInput(f"MLflow refuses {what}: {_first_line(error)}", field=field) from error
+            if code in {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"}:
                 raise NotFound(
                     f"{what} does not exist in MLflow at {self.uri}", field=field, remedy="check the name in MLflow"
                 ) from error
@@ -255,9 +269,12 @@ class ModelRegistry:
             raise self._unreachable(error) from error
 
     def _unreachable(self, error: Exception) -> Unreachable:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
         return Unreachable(
-            f"MLflow at {self.uri} does not answer: {reason}",
+            f"MLflow at {self.uri} does not answer: {_first_line(error)}",
             remedy="run `make up`, or correct MAESTRO_MLFLOW_URL",
             component="mlflow",
         )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -86,6 +86,7 @@ class EvidenceGatherer:
             version: the candidate.
             submitted_by: who asks for its approval.
         """
+        version = self._store.get(version.model, version.version)  # as it stands now, not as the caller read it
         folder = self._versions / version.model / version.version
         digest = _or_zero(lambda: read_manifest(folder).content_digest())
         contract = _or_zero(lambda: read_contract(folder).content_digest())

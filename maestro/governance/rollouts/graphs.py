@@ -22,8 +22,8 @@ class Arms(Model):
 
     model: Name
     number: int
-    champion: str | None
-    champion_digest: Digest | None
+    champion: str | None = None
+    champion_digest: Digest | None = None
     challenger: str
     challenger_digest: Digest
     timeout_ms: int = 1000

@@ -47,7 +47,7 @@ class Rollout(Model):
 
     id: str
     model: str
-    champion: str | None
+    champion: str | None = None
     challenger: str
     strategy: str
     policy_digest: str

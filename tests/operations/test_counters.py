@@ -5,10 +5,11 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maestro.clients.exposition import parse_exposition
+from maestro.clients.exposition import Series, parse_exposition
 from maestro.operations.counters import counters, increase
 
-A, B = ("maestro_a_total", ()), ("maestro_b_total", ())
+A: Series = ("maestro_a_total", ())
+B: Series = ("maestro_b_total", ())
 
 
 def test_only_the_platforms_cumulative_integers_are_counted() -> None:

@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -19,6 +20,7 @@ from typing import Any, Literal
 import httpx
 import numpy as np
 import pytest
+import uvicorn
 import yaml
 from fastapi.testclient import TestClient
 from numpy.typing import NDArray
@@ -271,7 +273,7 @@ class Process:
     home: Home
     log: Path
 
-    def wait_ready(self, timeout_s: float = 20.0) -> Process:
+    def wait_ready(self, timeout_s: float = 60.0) -> Process:
         """Return when it serves."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
@@ -317,6 +319,47 @@ def process_of(home: Home, log: Path, **settings: str) -> Iterator[Process]:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+@dataclass
+class Listening:
+    """A model server on a port of its own, in this process: its door is real, its start costs nothing."""
+
+    url: str
+    server: ModelServer
+    stop: Callable[[], None]
+
+
+@contextmanager
+def listening(workshop: Workshop, **settings: Any) -> Iterator[Listening]:
+    """Run one until the block is left or it is stopped."""
+    options = Settings(
+        home=workshop.home.root, serving=ServingSettings(**({"auth": "network", "graph_poll_s": 0.05} | settings))
+    )
+    server = ModelServer(workshop.home, options)
+    port = free_port()
+    runner = uvicorn.Server(
+        uvicorn.Config(create_app(server), port=port, log_config=None, ws="none", timeout_graceful_shutdown=5)
+    )
+    thread = threading.Thread(target=runner.run, daemon=True)
+    thread.start()
+
+    def stop() -> None:
+        runner.should_exit = True
+        thread.join(timeout=20)
+
+    eventually(lambda: runner.started, timeout_s=30)
+    try:
+        yield Listening(f"http://127.0.0.1:{port}", server, stop)
+    finally:
+        stop()
+
+
+@pytest.fixture
+def listen(workshop: Workshop) -> Iterator[Callable[..., Listening]]:
+    """Starts model servers of this test's home on ports of their own."""
+    with ExitStack() as stack:
+        yield lambda **settings: stack.enter_context(listening(workshop, **settings))
 
 
 @pytest.fixture

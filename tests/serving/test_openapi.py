@@ -14,25 +14,25 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from maestro.clients.home import Home
 from maestro.core.principals import PrincipalRole
-from tests.serving.conftest import Process, Trained, Workshop, node, process_of, split
+from tests.serving.conftest import Listening, Trained, Workshop, listening, node, split
 
 pytestmark = pytest.mark.door
 
 
 @pytest.fixture(scope="module")
-def served(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Process, str]]:
+def served(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Listening, str]]:
     """A server with a split of two versions, and a key."""
     workshop = Workshop(Home(tmp_path_factory.mktemp("home")))
     a = workshop.register("1.0.0", {"model.onnx": trained.onnx}, trained.contract)
     b = workshop.register("1.1.0", {"model.onnx": trained.onnx}, trained.contract, statement="authorisation")
     workshop.graph({"a": node(a), "b": node(b), "ab": split("a", "b", 5000, experiment="e")}, "ab")
     key = workshop.key(PrincipalRole.SUBMITTER)
-    with process_of(workshop.home, tmp_path_factory.mktemp("log") / "server.log") as process:
-        yield process.wait_ready(), key
+    with listening(workshop) as server:
+        yield server, key
 
 
 @pytest.fixture(scope="module")
-def operations(served: tuple[Process, str]) -> list[APIOperation]:
+def operations(served: tuple[Listening, str]) -> list[APIOperation]:
     """Every operation of the description that the server gives of itself."""
     schema = schemathesis.openapi.from_url(f"{served[0].url}/openapi.json")
     return [result.ok() for result in schema.get_all_operations()]
@@ -53,7 +53,7 @@ def try_out(
 
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=["fitting", "unfitting"])
 def test_every_answer_is_documented(
-    operations: list[APIOperation], served: tuple[Process, str], mode: GenerationMode
+    operations: list[APIOperation], served: tuple[Listening, str], mode: GenerationMode
 ) -> None:
     _, key = served
 

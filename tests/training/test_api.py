@@ -1,0 +1,225 @@
+"""Jobs, studies and experiments over HTTP, on a prepared home; a worker with a real child runs what is submitted."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from maestro.api.app import create_app
+from maestro.clients.home import Home
+from maestro.core.settings import Settings, TrainingSettings
+from maestro.lifecycle.bootstrap import prepare
+from maestro.lifecycle.composition import Platform
+
+As = Callable[[str], dict[str, str]]
+JOB = {
+    "name": "churn",
+    "model_type": "classifier",
+    "data": {"feature_service": "tumour_v1"},
+    "params": {"n_estimators": 10},
+}
+
+
+@pytest.fixture
+def platform(home: Path, shared_home: Home, mlflow_url: str) -> Iterator[Platform]:
+    for name in ("data", "features"):
+        (home / name).symlink_to(shared_home.root / name)
+    options = Settings(home=home, mlflow_url=mlflow_url, training=TrainingSettings(poll_s=0.1, heartbeat_s=0.5))
+    platform = prepare(Home(home), options)
+    yield platform
+    platform.close()
+
+
+@pytest.fixture
+def client(platform: Platform) -> TestClient:
+    return TestClient(create_app(platform), raise_server_exceptions=False)
+
+
+@pytest.fixture
+def by(platform: Platform) -> As:
+    return lambda name: {"Authorization": f"Bearer {(platform.home.keys / f'{name}.token').read_text().strip()}"}
+
+
+@pytest.fixture
+def working(platform: Platform) -> Iterator[None]:
+    stop = threading.Event()
+    worker = platform.training.worker()
+    thread = threading.Thread(target=worker.run, args=(stop,))
+    thread.start()
+    yield
+    stop.set()
+    thread.join()
+
+
+def finished(client: TestClient, path: str, headers: dict[str, str], within_s: float = 100) -> dict[str, Any]:
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        found: dict[str, Any] = client.get(path, headers=headers).json()
+        if found["status"] in {"completed", "failed", "cancelled"}:
+            return found
+        time.sleep(0.2)
+    raise AssertionError(found)
+
+
+@pytest.mark.slow
+@pytest.mark.shows("A5", "A7", "A8", "B15", "B16", "B21", "B22", "D1", "D3", "D17", "L5", "N5", env="laptop")
+def test_a_job_from_submission_to_its_run(client: TestClient, by: As, working: None, platform: Platform) -> None:
+    me = by("submitter")
+    started = client.post("/ai/training/jobs/start", json=JOB, headers=me | {"Idempotency-Key": "k"})
+    assert started.status_code == 202
+    job_id = started.json()["id"]
+    assert (
+        client.post("/ai/training/jobs/start", json=JOB, headers=me | {"Idempotency-Key": "k"}).json()["id"] == job_id
+    )
+    kinds, messages = [], []
+    with client.stream("GET", f"/ai/training/jobs/{job_id}/progress", headers=me) as stream:
+        for line in stream.iter_lines():
+            if line.startswith("event: "):
+                kinds.append(line.removeprefix("event: "))
+            if line.startswith("data: "):
+                messages.append(json.loads(line.removeprefix("data: "))["message"])
+    assert kinds[-1] == "end"
+    assert {"loading", "completed"} <= set(messages)
+    job = client.get(f"/ai/training/jobs/{job_id}", headers=me).json()
+    assert (job["status"], job["progress"], job["submitted_by"]) == ("completed", 1.0, "human:submitter")
+    assert job["result"]["metrics"]["f1"] > 0.85
+    assert job["cost_usd_micros"] == job["result"]["bill"]["bill_usd_micros"] > 0
+    assert job["model_uri"].startswith("models:/m-")
+    lines = client.get(f"/ai/training/jobs/{job_id}/logs", headers=me).json()["items"]
+    assert any("loaded 569 rows from tumour_v1" in line["message"] for line in lines)
+    experiments = client.get("/ai/experiments", headers=me).json()
+    assert experiments["total"] == 1
+    experiment = experiments["items"][0]["id"]
+    summary = client.get(f"/ai/experiments/{experiment}/summary", headers=me).json()["metrics"]
+    assert job["result"]["metrics"]["f1"] in [item["highest"] for item in summary if item["metric"] == "f1"]
+    runs = client.get(f"/ai/experiments/{experiment}/runs", headers=me).json()["items"]
+    assert job["run_id"] in [run["id"] for run in runs]
+    series = client.get(f"/ai/experiments/runs/{job['run_id']}/metrics/f1", headers=me).json()
+    assert [point["value"] for point in series["points"]] == [job["result"]["metrics"]["f1"]]
+    stats = client.get("/ai/training/stats", headers=me).json()
+    assert stats["by_status"]["completed"] == 1
+    failing = client.post("/ai/training/jobs/start", json=JOB | {"params": {"n_trees": 3}}, headers=me).json()
+    failed = finished(client, f"/ai/training/jobs/{failing['id']}", me)
+    assert (failed["status"], failed["error"]["field"]) == ("failed", "params.n_trees")
+    assert failed["attempt"] == 1
+
+
+@pytest.mark.slow
+@pytest.mark.shows("C8", "C9", "C10", "C13", env="laptop")
+def test_a_study_runs_as_a_job_and_is_resumed(client: TestClient, by: As, working: None) -> None:
+    me = by("submitter")
+    study = {
+        "name": "depth", "data": {"feature_service": "tumour_v1"}, "n_trials": 5, "pruner": "none",
+        "dimensions": {"n_estimators": {"kind": "int", "low": 2, "high": 10}, "max_depth": {"kind": "int", "low": 1, "high": 5}},
+    }  # fmt: skip
+    started = client.post("/ai/hpo/studies/start", json=study, headers=me)
+    assert started.status_code == 202, started.text
+    study_id = started.json()["id"]
+    assert client.post("/ai/hpo/studies/start", json=study, headers=me).status_code == 409
+    assert client.get(f"/ai/hpo/studies/{study_id}/best", headers=me).status_code == 404
+    done = finished(client, f"/ai/hpo/studies/{study_id}", me)
+    assert (done["status"], done["trials"]) == ("completed", 5), done
+    best = client.get(f"/ai/hpo/studies/{study_id}/best", headers=me).json()["best"]
+    assert best["values"]["accuracy"] > 0.8
+    assert set(client.get(f"/ai/hpo/studies/{study_id}/importance", headers=me).json()["importance"]) == {
+        "n_estimators",
+        "max_depth",
+    }
+    trials = client.get(f"/ai/hpo/studies/{study_id}/trials", headers=me, params={"page_size": 3}).json()
+    assert trials["total"] == 5
+    assert [trial["number"] for trial in trials["items"]] == [0, 1, 2]
+    assert all(trial["run_id"] and trial["state"] == "complete" for trial in trials["items"])
+    assert client.post("/ai/hpo/studies/start", json=study | {"n_trials": 6}, headers=me).status_code == 202
+    assert finished(client, f"/ai/hpo/studies/{study_id}", me)["trials"] == 6
+
+
+@pytest.mark.shows("N5", env="laptop")
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"backend": "mxnet"}, "backend"),
+        ({"backend": "slurm"}, "backend"),
+        ({"model_type": "oracle"}, "model_type"),
+        ({"data": {"feature_service": "cats_v1"}}, "data.feature_service"),
+        ({"data": {"feature_service": "tumour_v1", "from": "2026-05-01", "to": "2026-04-01"}}, "data.to"),
+        ({"data": {"feature_service": "file"}}, "data.entities"),
+        ({"priority": "soon"}, "priority"),
+        ({"resources": {"memory": "2GB"}}, "resources.memory"),
+        ({"resources": {"gpu": 1}}, "resources.gpu"),
+        ({"epochs": 3}, "epochs"),
+    ],
+)
+def test_a_wrong_job_is_refused_at_once_with_its_field(
+    change: dict[str, object], field: str, client: TestClient, by: As
+) -> None:
+    refused = client.post("/ai/training/jobs/start", json=JOB | change, headers=by("submitter"))
+    assert refused.status_code == 422, refused.text
+    assert refused.headers["content-type"] == "application/problem+json"
+    assert refused.json()["field"] == field
+    assert refused.json()["remedy"]
+
+
+def test_cancel_retry_and_filters(client: TestClient, by: As) -> None:
+    me = by("submitter")
+    ids = [
+        client.post("/ai/training/jobs/start", json=JOB | {"priority": priority}, headers=me).json()["id"]
+        for priority in ("low", "urgent")
+    ]
+    place = client.get(f"/ai/training/jobs/{ids[0]}", headers=me).json()
+    assert place["queue"]["position"] == 2
+    assert place["estimate"]["price_usd_micros"] > 0
+    cancelled = client.delete(f"/ai/training/jobs/{ids[0]}", headers=me)
+    assert cancelled.json()["status"] == "cancelled"
+    assert client.delete(f"/ai/training/jobs/{ids[0]}", headers=me).status_code == 409
+    again = client.post(f"/ai/training/jobs/{ids[0]}/retry", headers=me)
+    assert (again.status_code, again.json()["retry_of"]) == (202, ids[0])
+    listed = client.get("/ai/training/jobs", params={"status": "queued", "priority": "urgent"}, headers=me).json()
+    assert [job["id"] for job in listed["items"]] == [ids[1]]
+    assert client.get("/ai/training/jobs", params={"page_size": 500}, headers=me).status_code == 422
+    with client.stream("GET", f"/ai/training/jobs/{ids[1]}/progress", params={"timeout_s": 0}, headers=me) as stream:
+        text = stream.read().decode()
+    assert "event: progress" in text
+    assert text.rstrip().rpartition("\n\n")[2].startswith("event: timeout")
+    assert client.get("/ai/training/jobs/job-nobody", headers=me).status_code == 404
+    assert client.get("/ai/training/jobs").status_code == 401
+    assert client.post("/ai/training/jobs/start", json=JOB, headers=by("reviewer")).status_code == 403
+
+
+def test_experiments_are_created_once_and_unknown_runs_are_not_found(client: TestClient, by: As) -> None:
+    me = by("submitter")
+    name = f"e-{os.getpid()}"
+    created = client.post(
+        "/ai/experiments", json={"name": name, "tags": {"team": "a"}, "git_commit": "abcdef1"}, headers=me
+    )
+    assert created.status_code == 201
+    assert client.post("/ai/experiments", json={"name": name}, headers=me).status_code == 409
+    found = client.get(f"/ai/experiments/{created.json()['id']}", headers=me).json()
+    assert (found["git_commit"], found["tags"]) == ("abcdef1", {"team": "a"})
+    missing = client.get(f"/ai/experiments/runs/{'0' * 32}", headers=me)
+    assert (missing.status_code, missing.json()["field"]) == (404, "run_id")
+
+
+def test_mlflow_that_is_gone_is_a_503_with_its_remedy(platform: Platform, by: As) -> None:
+    gone = Platform(platform.settings.model_copy(update={"mlflow_url": "http://127.0.0.1:9"}))
+    client = TestClient(create_app(gone), raise_server_exceptions=False)
+    refused = client.post("/ai/experiments", json={"name": "x"}, headers=by("submitter"))
+    assert refused.status_code == 503
+    assert refused.headers["Retry-After"]
+    assert "MLflow at http://127.0.0.1:9" in refused.json()["detail"]
+    gone.close()
+
+
+@pytest.fixture(autouse=True)
+def _libraries_warn() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

@@ -209,7 +209,11 @@ class ModelRegistry:
                             self._client.set_model_version_tag(model, str(found.version), key, value)
                     return str(found.version)
             self._point_mlflow_here()
-            created = self._client.create_model_version(model, model_uri, run_id=run_id, tags=dict(wanted))
+            # a server takes `models:/m-…` as a source only with the id of that model beside it
+            identity = model_uri.removeprefix("models:/")
+            created = self._client.create_model_version(
+                model, model_uri, run_id=run_id, tags=dict(wanted), model_id=identity if identity != model_uri else None
+            )
             return str(created.version)
 
     def _create_model(self, model: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -120,7 +121,15 @@ def _prepared(home: Home, progress: Progress) -> Iterator[Supervisor]:
     options = settings().model_copy(update={"database_url": None})
     bootstrap.prepare(home, options).close()
     with Supervisor(home, progress=progress) as supervisor:
-        yield supervisor
+        stop = threading.Event()
+        # lives as long as what it restarts: a service ends with the thread that started it
+        watch = threading.Thread(target=supervisor.run, args=(stop,), name="supervisor")
+        watch.start()
+        try:
+            yield supervisor
+        finally:
+            stop.set()
+            watch.join()
 
 
 def _run_step(module: str, stage: Stage) -> Outcome:

@@ -95,7 +95,8 @@ def database(request: pytest.FixtureRequest) -> Database:
 
 
 DOORS = frozenset({"api", "cli", "e2e", "scripts"})
-"""The folders of `tests/` whose tests go through a door; elsewhere a test says so with `@pytest.mark.door`."""
+DOOR_WORDS = frozenset({"api", "cli", "http", "protocols", "routes", "script", "scripts"})
+"""Folders, and words in a file's name, whose tests go through a door; elsewhere a test says so with `@pytest.mark.door`."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -103,7 +104,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         marks = list(item.iter_markers("shows"))
         if marks:
-            door = item.get_closest_marker("door") is not None or item.path.parent.name in DOORS
+            by_place = item.path.parent.name in DOORS or DOOR_WORDS & set(item.path.stem.split("_"))
+            door = item.get_closest_marker("door") is not None or bool(by_place)
             envs: dict[str, list[str]] = {}
             for mark in marks:
                 envs.setdefault(str(mark.kwargs["env"]), []).extend(str(name) for name in mark.args)

@@ -9,7 +9,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 
-_IGNORED = {".git", ".venv", ".maestro", "demo", "dist", "build", ".capabilities", "node_modules", "__pycache__"}
+_IGNORED = {".git", ".venv", ".maestro", ".capabilities", "__pycache__"}
+_OUTPUTS = {"demo", "dist", "build"}
+"""Ignored at the root only."""
 
 
 @cache
@@ -18,8 +20,13 @@ def files() -> tuple[Path, ...]:
     found: list[Path] = []
     for path in sorted(ROOT.rglob("*")):
         relative = path.relative_to(ROOT)
-        ignored = _IGNORED & set(relative.parts) or any(
-            part.endswith(("_cache", ".egg-info")) or part in {".hypothesis", ".coverage"} for part in relative.parts
+        ignored = (
+            relative.parts[0] in _OUTPUTS
+            or _IGNORED & set(relative.parts)
+            or any(
+                part.endswith(("_cache", ".egg-info")) or part in {".hypothesis", ".coverage"}
+                for part in relative.parts
+            )
         )
         environment = any((ROOT / parent / "pyvenv.cfg").exists() for parent in list(relative.parents)[:-1])
         if path.is_file() and not ignored and not environment:

@@ -119,26 +119,60 @@ def test_packages_and_tests_mirror_each_other() -> None:
     assert packages() - tested == set()
 
 
+TESTED_UNDER = {
+    "maestro.clients.openlineage": ("governance", "lineage"),  # its events, validated there
+    "maestro.governance.environment": ("governance", "production"),
+    "maestro.lifecycle.laptop": ("e2e", "up"),
+    "maestro.lifecycle.worker": ("e2e", "up"),
+    "maestro.security.confinement": ("security", "sandbox"),  # what confines the sandbox
+    "maestro.serving.loaded": ("serving", "swap"),  # what a swap loads
+    "maestro.serving.served": ("serving", "swap"),  # what a swap serves
+    "maestro.training.feature_definitions": ("training", "features"),
+}
+"""Modules and packages that another test's word stands for, with domain and concept of that test."""
+
+
+DOORS = {"api", "cli", "http", "routes", "script", "scripts", "faults"}
+"""Words of tests of a whole domain, by the way they enter it."""
+
+
+def concepts(path: Path) -> set[str]:
+    """The words of a module: its own, its packages', and those that stand for it."""
+    parts = module_name(path).split(".")
+    words = {part.lstrip("_") for part in parts[2:]}
+    for length in range(3, len(parts) + 1):
+        words |= {word for _, word in [TESTED_UNDER.get(".".join(parts[:length]), ("", ""))]}
+    return words - {""}
+
+
+def tested_words(path: Path) -> set[str]:
+    """The words of a test file: `tests/<domain>/<package>/test_<concept>.py`."""
+    return {*path.parts[2:-1], path.stem.removeprefix("test_")}
+
+
 def test_every_test_file_is_named_for_a_concept() -> None:
-    """`tests/<domain>/test_<concept>….py`, where the concept is a module or package of `maestro/<domain>`."""
+    """Its folder below the domain's, or the beginning of its name, is a module or package of `maestro/<domain>`."""
     orphans = []
     for path in python_files("tests"):
         if len(path.parts) < 3 or path.parts[1] in TESTS_OF_NO_PACKAGE or not path.name.startswith("test_"):
             continue
-        domain, stem = path.parts[1], path.stem.removeprefix("test_")
-        concepts = {
-            part
-            for module in python_files("maestro")
-            if module.parts[1] == domain
-            for part in (*module.parts[1:-1], module.stem)
-        }
-        if not any(stem == concept.lstrip("_") or stem.startswith(concept.lstrip("_") + "_") for concept in concepts):
+        known = (
+            {
+                word
+                for module in python_files("maestro")
+                if module.parts[1] == path.parts[1]
+                for word in concepts(module)
+            }
+            | {path.parts[1].replace("-", "_")}
+            | DOORS
+        )
+        if not any(word == one or word.startswith(one + "_") for word in tested_words(path) for one in known):
             orphans.append(str(path))
     assert orphans == []
 
 
 def test_every_module_is_entered_by_a_test() -> None:
-    """A test imports the module or the package that re-exports it, or is named for it."""
+    """A test imports it or the package that re-exports it, or is named for it or for its package."""
     entered: set[str] = set()
     named: set[tuple[str, str]] = set()
     for path in python_files("tests"):
@@ -146,17 +180,20 @@ def test_every_module_is_entered_by_a_test() -> None:
         for node in ast.walk(tree(path)):
             if isinstance(node, ast.ImportFrom) and node.module:
                 entered |= {f"{node.module}.{alias.name}" for alias in node.names}
-        if len(path.parts) > 2:
-            named.add((path.parts[1], path.stem.removeprefix("test_")))
+        named |= {(path.parts[1], word) for word in tested_words(path) if len(path.parts) > 2}
     orphans = []
     for path in python_files("maestro"):
-        module = module_name(path)
+        module, domain = module_name(path), path.parts[1]
         if path.stem in {"__init__", "__main__"} or "migrations" in path.parts or len(path.parts) < 3:
             continue
-        domain = path.parts[1]
-        by_name = any(stem == path.stem or stem.startswith(path.stem + "_") for where, stem in named if where == domain)
         if domain in {"cli", "api"} and path.stem not in {"console", "main"}:
             continue  # entered by their doors: every command and every route is called by discovery
+        by_name = any(
+            word == one or word.startswith(one + "_")
+            for where, word in named
+            for one in concepts(path)
+            if where in {domain, "e2e"}
+        )
         if not by_name and module not in entered and module.rpartition(".")[0] not in entered:
             orphans.append(module)
     assert orphans == []

@@ -14,7 +14,9 @@ import yaml
 from fastapi.testclient import TestClient
 
 from maestro.clients.home import Home
-from tests.serving.conftest import Serve, Trained, Workshop, node, serving, split
+from maestro.core.contract import ModelContract
+from maestro.serving.server import LazyFeatures
+from tests.serving.conftest import Serve, Trained, Workshop, eventually, node, serving, split
 
 pytestmark = pytest.mark.door
 
@@ -279,32 +281,46 @@ def test_a_candidate_cannot_be_asked_by_version(workshop: Workshop, trained: Tra
     assert infer(client, matrix, "/v2/models/m/versions/1.1.0/infer").status_code == 403
 
 
-class Store:
-    """A feature store that a test fills."""
-
-    def __init__(self, rows: dict[Any, dict[str, float | None]]) -> None:
-        self.rows = rows
-
-    def open(self) -> None:
-        pass
-
-    def get(self, feature_service: str, entity_rows: list[dict[str, Any]]) -> list[dict[str, float | None]]:
-        assert feature_service == "tumour_v1"
-        empty: dict[str, float | None] = dict.fromkeys(("x0", "x1", "x2", "x3"))
-        return [self.rows.get(row["patient_id"], empty) for row in entity_rows]
-
-
 @pytest.mark.shows("A4", env="laptop")
-def test_features_come_from_the_store_by_entity(workshop: Workshop, trained: Trained, serve: Serve) -> None:
-    service = {"name": "tumour_v1", "fingerprint": "sha256:" + "0" * 64}
-    contract = type(trained.contract).model_validate(trained.contract.document() | {"feature_service": service})
+def test_features_come_from_the_online_store_by_entity(workshop: Workshop, trained: Trained, serve: Serve) -> None:
+    """A real Feast repository: applied, materialised, looked up by the server."""
+    from datetime import UTC, datetime
+
+    import pandas as pd
+
+    from maestro.clients.feast import FeatureRepository, ServiceSpec, ViewSpec
+
+    names = trained.contract.names
+    known = pd.DataFrame(trained.rows[:6], columns=list(names)).assign(
+        patient_id=range(6), event_timestamp=datetime(2026, 1, 1, tzinfo=UTC), created=datetime(2026, 1, 1, tzinfo=UTC)
+    )
+    data = workshop.home.root / "tumours.parquet"
+    known.to_parquet(data)
+    repository = FeatureRepository(workshop.home.features)
+    view = ViewSpec("tumours", "patient_id", data, dict.fromkeys(names, "float64"))
+    repository.apply([view], [ServiceSpec("tumour_v1", [("tumours", names)])])
+    repository.materialize(datetime(2025, 12, 1, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC))
+    service = {"name": "tumour_v1", "fingerprint": repository.service_fingerprint("tumour_v1")}
+    contract = ModelContract.model_validate(trained.contract.document() | {"feature_service": service})
     version = workshop.register("1.0.0", {"model.onnx": trained.onnx}, contract)
     workshop.graph({"a": node(version)}, "a")
-    rows = {number: dict(zip(contract.names, row.tolist(), strict=True)) for number, row in enumerate(trained.rows[:4])}
-    client = serve(features=Store(rows))
+    client = serve(features=LazyFeatures(workshop.home.features))
     entities = [{"patient_id": number} for number in (2, 0, 3)]
+    eventually(lambda: client.post("/predict", json={"entities": entities}).status_code == 200, timeout_s=30)
     response = client.post("/predict", json={"entities": entities})
     assert response.json() == {"predictions": [trained.answers[number] for number in (2, 0, 3)]}
     unknown = client.post("/predict", json={"entities": [{"patient_id": 99}]})
     assert unknown.status_code == 404
     assert unknown.json()["field"] == "entities[0]"
+
+
+def test_a_feature_store_that_is_not_there_is_named(workshop: Workshop, trained: Trained, serve: Serve) -> None:
+    service = {"name": "tumour_v1", "fingerprint": "sha256:" + "0" * 64}
+    contract = ModelContract.model_validate(trained.contract.document() | {"feature_service": service})
+    version = workshop.register("1.0.0", {"model.onnx": trained.onnx}, contract)
+    workshop.graph({"a": node(version)}, "a")
+    client = serve(features=LazyFeatures(workshop.home.root / "nowhere"))
+    response = client.post("/predict", json={"entities": [{"patient_id": 1}]})
+    assert response.status_code == 503
+    assert response.json()["component"] == "feature store"
+    assert client.post("/predict", json={"instances": trained.rows[:1].tolist()}).status_code == 200

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import pytest
@@ -37,7 +37,7 @@ class Stage:
         nodes = {"a": node(self.promoted), "b": node(candidate), "ab": split("a", "b", weight)}
         return self.graph(nodes, "ab", revision)
 
-    def graph(self, nodes: dict[str, object], root: str, revision: int) -> InferenceGraph:
+    def graph(self, nodes: Mapping[str, object], root: str, revision: int) -> InferenceGraph:
         return InferenceGraph.model_validate(
             {"metadata": {"name": "m", "revision": revision}, "root": root, "nodes": nodes}
         )

@@ -90,17 +90,3 @@ ai_experiment_params = Table(
     Column("value", Text, nullable=False),
     Column("at", UtcTime, nullable=False),
 )
-
-VIEWS = {
-    "active_training_jobs": (
-        "SELECT id, tenant_id, name, model_type, priority, backend, status, progress, worker, created_at, started_at "
-        "FROM ai_training_jobs WHERE status IN ('queued', 'running')"
-    ),
-    "experiment_summary": (
-        "SELECT e.id AS experiment_id, e.tenant_id, e.name, m.name AS metric, COUNT(DISTINCT m.run_id) AS runs, "
-        "MIN(m.value) AS lowest, MAX(m.value) AS highest, MAX(m.at) AS last_at "
-        "FROM ai_experiments e LEFT JOIN ai_experiment_metrics m ON m.experiment_id = e.id "
-        "GROUP BY e.id, e.tenant_id, e.name, m.name"
-    ),
-}
-"""The promised views by name."""

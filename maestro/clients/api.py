@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -28,6 +29,8 @@ class ApiClient:
         self.service = service
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._client = httpx.Client(base_url=self.base_url, headers=headers, timeout=timeout_s)
+        # a client that nobody holds any more leaves no open connection behind
+        weakref.finalize(self, self._client.close)
 
     @classmethod
     def of(cls, options: Settings | None = None, *, url: str | None = None, service: str = "api") -> ApiClient:

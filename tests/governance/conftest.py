@@ -258,11 +258,11 @@ class Kit:
         assert request.status.value == "pending", request.evidence
         self.governance.approvals.approve(BOB, request.id, "fine")
 
-    def champion(self, policy: RolloutPolicy, **metrics: float) -> ModelVersion:
+    def champion(self, policy: RolloutPolicy, f1: float = 0.8) -> ModelVersion:
         """A first version with all the traffic."""
         from threading import Event
 
-        version = self.register(**(metrics or {"f1": 0.8}))
+        version = self.register(f1=f1)
         self.approved(version, policy)
         rollout = self.governance.rollouts.start(OPS, version, policy)
         ended = self.governance.rollouts.run(rollout.id, Event())

@@ -1,12 +1,14 @@
 """Run every test on two workers, record what the tests show, and say in one line what was left out and why.
 
     python -m tools.unit RECORD [PYTEST ARGUMENT ...]
+    python -m tools.unit --e2e RECORD [PYTEST ARGUMENT ...]     the tests of the whole platform, one after another
 
-Exit status: pytest's.
+The second adds to what the first recorded. Exit status: pytest's.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections import Counter
@@ -16,6 +18,7 @@ from pathlib import Path
 import pytest
 
 WORKERS = os.environ.get("MAESTRO_TEST_WORKERS", "2")
+E2E = "tests/e2e"
 
 
 class _LeftOut:
@@ -36,15 +39,28 @@ class _LeftOut:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the tests; the first argument is the file for what they show."""
-    record, *rest = arguments
-    Path(record).unlink(missing_ok=True)
-    os.environ["MAESTRO_TEST_SHOWN"] = str(Path(record).resolve())
+    """Run the tests; the first argument that is no flag is the file for what they show."""
+    whole_platform = arguments[:1] == ["--e2e"]
+    name, *rest = arguments[1:] if whole_platform else arguments
+    record = Path(name).resolve()
+    if whole_platform:
+        _forget(record, E2E)
+    else:
+        record.unlink(missing_ok=True)
+    os.environ["MAESTRO_TEST_SHOWN"] = str(record)
     left_out = _LeftOut()
-    options = ["-q", "-rfE", "-p", "no:cacheprovider", "-n", WORKERS, "--dist", "loadfile", "--durations=5"]
+    where = ["-m", "e2e", E2E] if whole_platform else ["-n", WORKERS, "--dist", "loadfile"]
+    options = ["-q", "-rfE", "-p", "no:cacheprovider", "--durations=5", *where]
     status = pytest.main([*options, *rest], plugins=[left_out])
     sys.stdout.write(left_out.line() + "\n")
     return int(status)
+
+
+def _forget(record: Path, folder: str) -> None:
+    """Drop what an earlier run of these tests recorded."""
+    if record.exists():
+        lines = record.read_text().splitlines(keepends=True)
+        record.write_text("".join(line for line in lines if not json.loads(line)["test"].startswith(f"{folder}/")))
 
 
 if __name__ == "__main__":

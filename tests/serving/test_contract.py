@@ -169,3 +169,9 @@ def test_the_fast_path_agrees_with_the_careful_one(rows: list[tuple[float, float
     fast = outcome(Table(matrix=np.array(rows, dtype=np.float64)))
     careful = outcome(Table(rows=[list(row) for row in rows]))
     assert str(fast) == str(careful)
+
+
+@pytest.mark.parametrize("width", [2, 4])
+def test_a_matrix_of_another_width_is_refused(width: int) -> None:
+    with pytest.raises(BadInput, match=rf"{width}.*3|3.*{width}"):
+        Validator(NUMBERS).validate(Table(matrix=np.ones((1, width))))

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 from rich.live import Live
+from rich.padding import Padding
 from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
 
-from maestro.cli.console import JsonFlag, emit, err, out, table
+from maestro.cli.console import JsonFlag, emit, err
 from maestro.clients.home import Home
 from maestro.core.errors import NegativeVerdict
 from maestro.lifecycle.demo.story import Row, Summary, run_story
 
 app = typer.Typer(rich_markup_mode=None)
 
+_WIDTH = 118
 
-class _Line:
-    """The line under the finished rows that says what is going on."""
 
-    def __init__(self, live: Live) -> None:
+class _Screen:
+    """Finished rows on standard output, recorded; what is going on below them on standard error."""
+
+    def __init__(self, live: Live, *, quiet: bool) -> None:
+        self.console = Console(record=True, quiet=quiet, width=min(_WIDTH, Console().width), highlight=False)
         self._live = live
         self._title = ""
 
@@ -30,7 +38,33 @@ class _Line:
         self.update(0.0, "")
 
     def update(self, fraction: float, message: str) -> None:
-        self._live.update(Spinner("dots", f"{self._title}  {message}"))
+        self._live.update(Spinner("dots", Text(f"{self._title}  {message}"[: err.width - 4])))
+
+    def note(self, text: str) -> None:
+        self.console.print(Padding(Text(text, style="dim"), (0, 0, 0, 6)))
+
+    def row(self, row: Row) -> None:
+        mark, style = ("✓", "bold green") if row.expected else ("✗", "bold red")
+        head = Text.assemble(
+            (mark, style), f" {row.number:>2}  ", (f"{row.title:<34}", "bold"), (f"{row.seconds:6.1f} s", "cyan")
+        )
+        self.console.print(head)
+        self.console.print(Padding(Text(row.result), (0, 0, 0, 6)))
+
+    def summary(self, summary: Summary) -> None:
+        grid = Table(header_style="bold")
+        for column in ("", "step", "verdict", "time", "where to look"):
+            grid.add_column(column, overflow="fold")
+        for row in summary.rows:
+            verdict = Text("as expected", "green") if row.expected else Text("NOT as expected", "bold red")
+            grid.add_row(str(row.number), row.title, verdict, f"{row.seconds:.1f} s", row.where)
+        self.console.print(grid)
+        self.console.print(f"{summary.seconds:.0f} s in all; report: {summary.report}")
+
+    def save(self, path: Path) -> None:
+        """The recording as a picture that loads no font from elsewhere."""
+        svg = self.console.export_svg(title="make demo")
+        path.write_text(re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL))
 
 
 @app.command()
@@ -44,20 +78,12 @@ def demo(
     if home.read_state() is None:
         shutil.rmtree(home.root, ignore_errors=True)
     with Live(console=err, refresh_per_second=8, transient=True) as live:
-        line = _Line(live)
-
-        def show(row: Row) -> None:
-            if not as_json:
-                mark = "[green]✓[/]" if row.expected else "[red]✗[/]"
-                out.print(f"{mark} {row.number:>2}  {row.title:<32} {row.seconds:6.1f} s  ", end="", highlight=False)
-                out.print(row.result, markup=False, highlight=False, soft_wrap=True)
-
-        def note(text: str) -> None:
-            if not as_json:
-                out.print(f"       {text}", markup=False, highlight=False, soft_wrap=True)
-
-        summary = run_story(home, report, line, on_start=line.start, on_row=show, note=note)
-    _finish(summary, as_json)
+        screen = _Screen(live, quiet=as_json)
+        summary = run_story(home, report, screen, on_start=screen.start, on_row=screen.row, note=screen.note)
+    screen.summary(summary)
+    screen.save(report / "terminal.svg")
+    if as_json:
+        emit(_document(summary), as_json=True)
     if not keep:
         shutil.rmtree(home.root, ignore_errors=True)
     if not summary.as_expected:
@@ -67,30 +93,20 @@ def demo(
         )
 
 
-def _finish(summary: Summary, as_json: bool) -> None:
-    document = {
+def _document(summary: Summary) -> dict[str, object]:
+    return {
         "as_expected": summary.as_expected,
         "seconds": round(summary.seconds, 1),
         "report": str(summary.report),
         "steps": [
             {
-                "number": r.number,
-                "title": r.title,
-                "result": r.result,
-                "expected": r.expected,
-                "seconds": round(r.seconds, 1),
-                "where": r.where,
+                "number": row.number,
+                "title": row.title,
+                "result": row.result,
+                "expected": row.expected,
+                "seconds": round(row.seconds, 1),
+                "where": row.where,
             }
-            for r in summary.rows
+            for row in summary.rows
         ],
     }
-
-    def show() -> None:
-        rows = [
-            (r.number, r.title, "as expected" if r.expected else "NOT as expected", f"{r.seconds:.1f} s", r.where)
-            for r in summary.rows
-        ]
-        table("Summary", ["", "step", "verdict", "time", "where to look"], rows)
-        out.print(f"{summary.seconds:.0f} s in all; report: {summary.report}", highlight=False)
-
-    emit(document, as_json=as_json, human=show)

@@ -142,6 +142,11 @@ def _run_step(module: str, stage: Stage) -> Outcome:
     return outcome
 
 
+def _here(where: str) -> str:
+    """A path below the present folder, as a person would type it."""
+    return where.replace(f"{Path.cwd()}/", "")
+
+
 def _plain(row: Row) -> dict[str, Any]:
     document = asdict(row)
     document.pop("sections")

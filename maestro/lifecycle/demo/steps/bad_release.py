@@ -51,7 +51,12 @@ def run(stage: Stage) -> Outcome:
         "maestro decisions list",
         sections=(*sections, html_table(("what was tried for the version nobody approved", "answer"), checks)),
         facts={
-            bad.title: {"requests": bad.tally.requests, "fallbacks": bad.tally.fallbacks, "metric": bad.metric}
+            bad.title: {
+                "requests": bad.tally.requests,
+                "fallbacks": bad.tally.fallbacks,
+                "failures": bad.tally.failures,
+                "metric": bad.metric,
+            }
             for bad in (worse, erring)
         },
     )

@@ -44,7 +44,7 @@ def run(stage: Stage) -> Outcome:
             moves(records),
         ),
         facts={"rollout": rollout_id, "requests": tally.requests, "entities": len(tally.entities), "failed": tally.failed,
-               "looks": len(steps), "labels": tally.labels, "plan": plan},
+               "failures": tally.failures, "looks": len(steps), "labels": tally.labels, "plan": plan},
     )  # fmt: skip
 
 

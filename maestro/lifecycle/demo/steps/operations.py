@@ -84,5 +84,5 @@ def _bound(bounds: dict[str, float | None] | None) -> str:
     """A quantile from buckets is known to lie between two bounds."""
     if bounds is None:
         return "unknown"
-    lower, upper = bounds.get("lower"), bounds.get("upper")
+    lower, upper = bounds.get("lower_s"), bounds.get("upper_s")
     return f"{(lower or 0) * 1000:g}–{upper * 1000:g} ms" if upper is not None else f"above {(lower or 0) * 1000:g} ms"

@@ -14,6 +14,7 @@ import sys
 import time
 import traceback
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from maestro.core.errors import BadInput, MaestroError, Unreachable
 from maestro.core.settings import settings
 from maestro.training.backends import Attempt
 from maestro.training.models import check_model_type
-from maestro.training.pipeline.load import Loaded
+from maestro.training.pipeline.load import Loaded, load
 from maestro.training.pipeline.run import run_pipeline
 from maestro.training.search.store import STUDY
 from maestro.training.signals import SignalProgress, log, send
@@ -78,6 +79,11 @@ def _work(attempt: Attempt, began: float) -> dict[str, Any]:
             remedy="ask for 1 worker",
         )
     check_model_type(attempt.request.model_type)
+    if "feast" in sys.modules:
+        # a copy of the nursery has everything loaded already
+        loaded = partial(load, attempt.request.data, home.features, home.data)
+        tracking.check()
+        return run_pipeline(attempt, loaded, tracking, SignalProgress(), log, began, _usage).document()
     loading = _start_loading(attempt, home)
     try:
         tracking.check()

@@ -90,6 +90,8 @@ class Worker:
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set; then what runs is stopped and put back in the queue."""
+        for backend in self._backends.values():
+            backend.warm_up()
         beating = threading.Thread(target=self._beat, args=(stop,), name="heartbeats", daemon=True)
         beating.start()
         looked = -1e9
@@ -110,6 +112,8 @@ class Worker:
             stop.set()
             for running in list(self._running.values()):
                 self._give_back(running)
+            for backend in self._backends.values():
+                backend.close()
             beating.join(timeout=5)
 
     def _take(self) -> None:

@@ -60,7 +60,7 @@ def working(platform: Platform) -> Iterator[None]:
     thread.join()
 
 
-def finished(client: TestClient, path: str, headers: dict[str, str], within_s: float = 100) -> dict[str, Any]:
+def finished(client: TestClient, path: str, headers: dict[str, str], within_s: float = 180) -> dict[str, Any]:
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
         found: dict[str, Any] = client.get(path, headers=headers).json()
@@ -71,6 +71,7 @@ def finished(client: TestClient, path: str, headers: dict[str, str], within_s: f
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 @pytest.mark.shows("A5", "A7", "A8", "B15", "B16", "B21", "B22", "D1", "D3", "D17", "L5", "N5", env="laptop")
 def test_a_job_from_submission_to_its_run(client: TestClient, by: As, working: None, platform: Platform) -> None:
     me = by("submitter")
@@ -114,6 +115,7 @@ def test_a_job_from_submission_to_its_run(client: TestClient, by: As, working: N
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 @pytest.mark.shows("C8", "C9", "C10", "C13", env="laptop")
 def test_a_study_runs_as_a_job_and_is_resumed(client: TestClient, by: As, working: None) -> None:
     me = by("submitter")

@@ -29,6 +29,7 @@ def started(runner: TrainingBackend) -> Iterator[list[Attempt]]:
     for attempt in attempts:
         runner.cancel(attempt.handle)
         runner.forget(attempt.handle)
+    runner.close()
 
 
 def attempt_of(folder: Path, code: str, *, workers: int = 1, fence: int = 1) -> Attempt:

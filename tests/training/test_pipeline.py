@@ -48,8 +48,13 @@ def run(
     tracking: Tracking, loaded: Loaded, folder: Path, said: list[tuple[str, str]] | None = None, **fields: object
 ) -> Outcome:
     attempt = Attempt(
-        job_id="job-1", attempt=1, fence=3, request=request_for(**fields), submitted_by="human:ada", folder=folder
-    )  # type: ignore[arg-type]
+        job_id="job-1",
+        attempt=1,
+        fence=3,
+        request=request_for("tumour_v1", **fields),
+        submitted_by="human:ada",
+        folder=folder,
+    )
     say = (lambda text, level: said.append((text, level))) if said is not None else (lambda text, level: None)
     return run_pipeline(attempt, lambda: loaded, tracking, NoProgress(), say, time.monotonic(), lambda: (1.5, 2**28))
 
@@ -80,8 +85,11 @@ def test_a_run_holds_everything_without_a_call_in_user_code(
         "tumour",
     )
     assert len(found.tags["mlflow.source.git.commit"]) == 40
-    inputs = tracking.client.get_run(outcome.run_id).inputs.dataset_inputs
-    assert [(item.dataset.name, item.dataset.digest) for item in inputs] == [("tumour", tumours.info.version)]
+    inputs = tracking.client.get_run(outcome.run_id).inputs
+    assert inputs is not None
+    assert [(item.dataset.name, item.dataset.digest) for item in inputs.dataset_inputs] == [
+        ("tumour", tumours.info.version)
+    ]
     facts = json.loads(_artifact(tracking, outcome.run_id, "lineage.json"))
     assert set(facts["data"]) >= {"dataset", "version", "source", "schema", "sample_count"}
     assert facts["data"]["sample_count"] == 292

@@ -64,6 +64,10 @@ class TrainingBackend(Protocol):
 
     name: str
 
+    def warm_up(self) -> None:
+        """Prepare for the first attempt, without waiting; may do nothing."""
+        ...
+
     def submit(self, attempt: Attempt) -> None:
         """Start the work.
 
@@ -87,4 +91,8 @@ class TrainingBackend(Protocol):
 
     def forget(self, handle: str) -> None:
         """Release what is kept of an ended attempt."""
+        ...
+
+    def close(self) -> None:
+        """Stop everything and release what is held; the backend is not used again."""
         ...

@@ -25,15 +25,20 @@ def main(arguments: list[str]) -> int:
     # a request to stop goes to the whole group: the command decides how to obey, the leash waits for it
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGUSR1, 0, 0, 0)
-    else:
-        threading.Thread(target=_watch, args=(starter,), daemon=True).start()
-    if os.getppid() != starter:
-        return 137
+    die_with(starter, signal.SIGUSR1)
     child = subprocess.Popen(arguments[1:], restore_signals=True, preexec_fn=_restore)
     code = child.wait()
     return 128 - code if code < 0 else code
+
+
+def die_with(starter: int, number: signal.Signals) -> None:
+    """Be sent `number` when the process `starter`, this one's parent, is gone; end at once if it is gone already."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
+    else:
+        threading.Thread(target=_watch, args=(starter,), daemon=True).start()
+    if os.getppid() != starter:
+        os._exit(137)
 
 
 def _restore() -> None:

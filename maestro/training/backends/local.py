@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -15,21 +13,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from maestro.core.errors import BadInput, NotFound, Unreachable
-from maestro.training.backends import leash
 from maestro.training.backends._base import Attempt, BackendStatus, Phase
+from maestro.training.backends.processes import FreshProcess, Nursery, Process
 
 _SECRETS = ("MAESTRO_API_KEY", "MAESTRO_DATABASE_URL", "MAESTRO_NOTIFY")
 _GRACE_S = 3.0
+_CHILD = (sys.executable, "-m", "maestro.training.child")
 
 
 @dataclass
 class _Worker:
     rank: int
-    process: subprocess.Popen[bytes]
+    process: Process
     output: Path
-    code: int | None = None
-    cpu_s: float = 0.0
-    peak_memory_bytes: int = 0
 
 
 @dataclass
@@ -51,9 +47,15 @@ class LocalBackend:
 
     name = "local"
 
-    def __init__(self, command: Sequence[str] = (sys.executable, "-m", "maestro.training.child")) -> None:
+    def __init__(self, command: Sequence[str] = _CHILD) -> None:
         self._command = tuple(command)
+        self._nursery: Nursery | None = None
         self._groups: dict[str, _Group] = {}
+
+    def warm_up(self) -> None:
+        """Start the nursery, which loads the heavy libraries while no job waits for them."""
+        if self._nursery is None and self._command == _CHILD and sys.platform == "linux":
+            self._nursery = Nursery()
 
     def submit(self, attempt: Attempt) -> None:
         """Start the workers."""
@@ -83,11 +85,7 @@ class LocalBackend:
             }  # fmt: skip
             output = folder / "output.log"
             try:
-                with output.open("wb") as handle:
-                    process = subprocess.Popen(
-                        [sys.executable, "-S", leash.__file__, str(os.getpid()), *command], env=environment, stdin=subprocess.DEVNULL,
-                        stdout=handle, stderr=subprocess.STDOUT, start_new_session=True,
-                    )  # fmt: skip
+                process = self._process(attempt, command, environment, output)
             except OSError as error:
                 self.cancel(attempt.handle)
                 raise Unreachable(
@@ -101,20 +99,20 @@ class LocalBackend:
         """Running until every worker has ended; failed as soon as one has."""
         group = self._group(handle)
         for worker in group.workers:
-            _reap(worker)
-        failed = next((worker for worker in group.workers if worker.code not in {None, 0}), None)
-        if failed is not None and any(worker.code is None for worker in group.workers):
+            worker.process.poll()
+        failed = next((worker for worker in group.workers if worker.process.code not in {None, 0}), None)
+        if failed is not None and any(worker.process.code is None for worker in group.workers):
             group.reason = group.reason or _reason(failed)
             self._stop(group)
-        cpu_s = sum(worker.cpu_s for worker in group.workers)
-        peak = sum(worker.peak_memory_bytes for worker in group.workers)
-        if any(worker.code is None for worker in group.workers):
+        cpu_s = sum(worker.process.cpu_s for worker in group.workers)
+        peak = sum(worker.process.peak_memory_bytes for worker in group.workers)
+        if any(worker.process.code is None for worker in group.workers):
             return BackendStatus(phase=Phase.RUNNING, cpu_s=cpu_s, peak_memory_bytes=peak)
         if failed is None:
             return BackendStatus(phase=Phase.SUCCEEDED, exit_code=0, cpu_s=cpu_s, peak_memory_bytes=peak)
         return BackendStatus(
             phase=Phase.FAILED,
-            exit_code=failed.code,
+            exit_code=failed.process.code,
             reason=group.reason or _reason(failed),
             cpu_s=cpu_s,
             peak_memory_bytes=peak,
@@ -129,7 +127,7 @@ class LocalBackend:
                 data = stream.read(1 << 20)
         except (OSError, IndexError):
             return [], offset
-        ended = group.workers[0].code is not None
+        ended = group.workers[0].process.code is not None
         whole = data if ended and len(data) < 1 << 20 else data[: data.rfind(b"\n") + 1]
         return whole.decode("utf-8", "replace").splitlines(), offset + len(whole)
 
@@ -146,52 +144,45 @@ class LocalBackend:
             self._stop(group)
             del self._groups[handle]
 
+    def close(self) -> None:
+        """Stop every group, and the nursery."""
+        for handle in list(self._groups):
+            self.forget(handle)
+        if self._nursery is not None:
+            self._nursery.close()
+            self._nursery = None
+
+    def _process(self, attempt: Attempt, command: Sequence[str], environment: dict[str, str], output: Path) -> Process:
+        alone = attempt.request.workers == 1 and attempt.request.resources.cpu < 2
+        if self._nursery is not None and self._nursery.is_alive and alone and not attempt.command:
+            return self._nursery.start(attempt.handle, attempt.folder, environment, output)
+        return FreshProcess(command, environment, output)
+
     def _group(self, handle: str) -> _Group:
         if handle not in self._groups:
             raise NotFound(f"the local backend knows no attempt {handle!r}", field="handle", remedy="submit it first")
         return self._groups[handle]
 
     def _stop(self, group: _Group) -> None:
-        alive = [worker for worker in group.workers if worker.code is None]
+        alive = [worker for worker in group.workers if worker.process.code is None]
         for worker in alive:
-            _signal(worker, signal.SIGTERM)
+            worker.process.signal(signal.SIGTERM)
         deadline = time.monotonic() + _GRACE_S
-        while any(worker.code is None for worker in alive) and time.monotonic() < deadline:
+        while any(worker.process.code is None for worker in alive) and time.monotonic() < deadline:
             for worker in alive:
-                _reap(worker)
+                worker.process.poll()
             time.sleep(0.02)
         for worker in alive:
             # the command may have ended and left children in its group
-            _signal(worker, signal.SIGKILL)
-        while any(worker.code is None for worker in alive):
+            worker.process.signal(signal.SIGKILL)
+        while any(worker.process.code is None for worker in alive):
             for worker in alive:
-                _reap(worker)
+                worker.process.poll()
             time.sleep(0.02)
 
 
-def _reap(worker: _Worker) -> None:
-    if worker.code is not None:
-        return
-    # wait4 and not poll: it accounts for the worker and all its descendants
-    with contextlib.suppress(ChildProcessError):
-        pid, status, usage = os.wait4(worker.process.pid, os.WNOHANG)
-        if pid == 0:
-            return
-        worker.code = os.waitstatus_to_exitcode(status)
-        worker.process.returncode = worker.code
-        worker.cpu_s = usage.ru_utime + usage.ru_stime
-        worker.peak_memory_bytes = usage.ru_maxrss * 1024
-        return
-    worker.code = worker.process.poll() or 0
-
-
-def _signal(worker: _Worker, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(worker.process.pid, number)
-
-
 def _reason(worker: _Worker) -> str:
-    code = worker.code or 0
+    code = worker.process.code or 0
     number = -code if code < 0 else code - 128 if code > 128 else 0
     if number:
         try:

@@ -86,7 +86,12 @@ def demo(
         emit(_document(summary), as_json=True)
     if not keep:
         shutil.rmtree(home.root, ignore_errors=True)
-    if not summary.as_expected:
+    if summary.as_expected:
+        return
+    if as_json:
+        raise typer.Exit(NegativeVerdict.exit_code)  # the one document says why
+    else_where = None
+    if True:
         failed = next((row for row in summary.rows if not row.expected), summary.rows[-1])
         raise NegativeVerdict(
             f"step {failed.number}, {failed.title}: {failed.result}", remedy=f"look at {failed.where}"

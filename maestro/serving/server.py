@@ -30,6 +30,8 @@ from maestro.serving.units import UnitHasher
 
 log = logging.getLogger(__name__)
 
+START_S = 5.0
+"""How long the port stays closed for versions that are loading."""
 ENVIRONMENT = "production"
 """The environment whose statements count, unless another is named."""
 
@@ -54,7 +56,7 @@ class ModelServer:
 
     def __post_init__(self) -> None:
         serving = self.options.serving
-        self._private = tempfile.TemporaryDirectory(prefix="maestro-serving-")
+        self._private = tempfile.TemporaryDirectory(prefix="maestro-serving-", ignore_cleanup_errors=True)
         self.metrics = ServerMetrics(unsigned_allowed=serving.allow_unsigned)
         self.plane = DataPlane(
             self.metrics, features=self.features, max_rows=serving.max_rows, queue_limit=serving.queue_limit
@@ -88,8 +90,9 @@ class ModelServer:
         self._following: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Serve what the graph files say, and follow them."""
+        """Serve what the graph files say, and follow them. What takes longer to load is served when it has; readiness tells."""
         await self.follower.look()
+        await self.follower.settle(START_S)
         self._following = asyncio.get_running_loop().create_task(self.follower.run())
 
     async def stop(self) -> None:
@@ -107,8 +110,8 @@ class ModelServer:
 
     def is_ready(self) -> bool:
         """Whether the server answers for every graph that lies there: at least one, none of them without a served revision."""
-        refused_unserved = [model for model in self.follower.refusals if model not in self.plane.graphs]
-        return not self.draining and bool(self.plane.graphs) and not refused_unserved
+        wanted = {*self.follower.refusals, *self.follower.loading()}
+        return not self.draining and bool(self.plane.graphs) and not wanted - self.plane.graphs.keys()
 
     def reading(self, model: str, label_wait_s: float) -> Reading:
         """The counters of every arm that serves `model` now.

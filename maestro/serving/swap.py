@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Coroutine
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from maestro.core.errors import BadInput, MaestroError, Malformed, NotFound, fro
 from maestro.core.graph import InferenceGraph, ModelNode, RemoteNode
 from maestro.core.model import Time
 from maestro.core.versions import parse_version
+from maestro.security.statements import Purpose
 from maestro.serving.admission import purposes
 from maestro.serving.dataplane import DataPlane
 from maestro.serving.graph import arm_names, build_graph
@@ -54,7 +56,8 @@ class GraphFollower:
 
     Every file `<model>.yaml` in the folder is one model's graph. A file that cannot be read, breaks a contract or names a version that is corrupt,
     unsigned or not admitted is refused: what was served stays, the reason is kept and counted, and the file is tried again when it or
-    anything that the refusal may hang on (the version's folder, the trust policy) has changed. The versions of the revision before stay loaded, so that
+    anything that the refusal may hang on (the version's folder, the trust policy) has changed. A statement is asked for when traffic is given:
+    one that expires or is revoked later takes nothing away until the graph moves. The versions of the revision before stay loaded, so that
     going back is instant. Needs no network, database or registry.
 
     Args:
@@ -87,6 +90,9 @@ class GraphFollower:
         self._tried: dict[str, tuple[object, ...]] = {}
         self._refused: dict[str, InferenceGraph] = {}
         self._loaded: dict[str, LoadedVersion] = {}
+        self._pins: Counter[str] = Counter()
+        self._loading: dict[str, asyncio.Lock] = {}
+        self._attempts: dict[str, asyncio.Task[None]] = {}
         self._client = httpx.AsyncClient(trust_env=False)
         self._background: set[asyncio.Task[None]] = set()
 
@@ -100,10 +106,12 @@ class GraphFollower:
             await asyncio.sleep(self._poll_s)
 
     async def look(self) -> None:
-        """One look at every file."""
+        """One look at every file, each on its own: a model that loads slowly does not keep another from moving."""
         files = {path.stem: path for path in sorted(self._folder.glob("*.yaml"))} if self._folder.is_dir() else {}
         for model, path in files.items():
-            await self._look_at(model, path)
+            if model not in self._attempts:
+                task = self._attempts[model] = asyncio.get_running_loop().create_task(self._look_at(model, path))
+                task.add_done_callback(lambda done, model=model: self._looked_at(model, done))  # type: ignore[misc]
         for model in set(self._plane.graphs) - set(files):
             if model not in self._tried:
                 continue
@@ -115,14 +123,30 @@ class GraphFollower:
                 NotFound(f"graph file {model}.yaml is gone; the last revision stays", remedy="write the file again"),
             )
 
+    async def settle(self, timeout_s: float) -> None:
+        """Wait until every attempt under way has ended, at most `timeout_s`."""
+        if self._attempts:
+            await asyncio.wait(list(self._attempts.values()), timeout=timeout_s)
+
     async def close(self) -> None:
         """Release every version."""
         await self._client.aclose()
-        for task in list(self._background):
+        pending = [*self._background, *self._attempts.values()]
+        for task in pending:
             task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
         for loaded in self._loaded.values():
             loaded.close()
         self._loaded.clear()
+
+    def _looked_at(self, model: str, done: asyncio.Task[None]) -> None:
+        self._attempts.pop(model, None)
+        if not done.cancelled() and (error := done.exception()) is not None:
+            log.error("graph of %s could not be looked at", model, exc_info=error)
+
+    def loading(self) -> list[str]:
+        """Models whose file is being looked at, or whose versions are loading."""
+        return sorted(self._attempts)
 
     def pending(self) -> list[str]:
         """Models whose file asks for something that is not served."""
@@ -186,39 +210,44 @@ class GraphFollower:
 
     async def _swap(self, model: str, graph: InferenceGraph, content: str) -> None:
         current = self._plane.graphs.get(model)
-        fresh: dict[str, LoadedVersion] = {}
+        # Pinned until the graph holds them, so that no other model's swap releases what this one is about to use.
+        pinned = [node.digest for node in graph.models().values()]
+        self._pins.update(pinned)
         try:
-            served = await self._prepare(graph, content, fresh)
+            served = await self._prepare(graph, content)
             if current is not None:
                 _refuse_break(current, served)
-        except BaseException:
-            for loaded in fresh.values():
-                await asyncio.to_thread(loaded.close)
-            raise
-        self._loaded.update(fresh)
-        self._on_served(served)
-        self._plane.graphs[model] = served  # the switch: requests that are under way keep the revision that they took
+            self._on_served(served)
+            self._plane.graphs[model] = served  # the switch: requests under way keep the revision that they took
+        finally:
+            self._pins.subtract(pinned)
+            if self._plane.graphs.get(model) is current:
+                await self._release(pinned)
         self._plane.metrics.swaps["ok"] += 1
-        self.refusals.pop(model, None)
         retired = self.previous.get(model)
         if current is not None:
             self.previous[model] = current
         log.info("graph of %s: revision %d answers", model, served.revision)
         if retired is not None:
-            self._spawn(self._release(retired))
+            self._spawn(self._retire(retired))
 
-    async def _prepare(self, graph: InferenceGraph, content: str, fresh: dict[str, LoadedVersion]) -> ServedGraph:
+    async def _version(self, node: ModelNode, purpose: Purpose) -> LoadedVersion:
+        async with self._loading.setdefault(node.digest, asyncio.Lock()):
+            loaded = self._loaded.get(node.digest)
+            if loaded is not None:
+                await asyncio.to_thread(self._loader.admit, node, purpose)
+                return loaded
+            loaded = await asyncio.to_thread(self._loader.load, node, purpose)
+            self._loaded[node.digest] = loaded
+            return loaded
+
+    async def _prepare(self, graph: InferenceGraph, content: str) -> ServedGraph:
         wanted = purposes(graph)
         versions: dict[str, LoadedVersion] = {}
         for name, purpose in wanted.items():
             node = graph.nodes[name]
             assert isinstance(node, ModelNode)  # noqa: S101 - purposes lists model nodes only
-            loaded = self._loaded.get(node.digest) or fresh.get(node.digest)
-            if loaded is not None:
-                await asyncio.to_thread(self._loader.admit, node, purpose)
-            else:
-                loaded = fresh[node.digest] = await asyncio.to_thread(self._loader.load, node, purpose)
-            versions[name] = loaded
+            versions[name] = await self._version(node, purpose)
 
         holder: list[ServedGraph] = []
 
@@ -240,19 +269,23 @@ class GraphFollower:
         holder.append(served)
         return served
 
-    async def _release(self, retired: ServedGraph) -> None:
-        """Close the versions that neither the current nor the previous revision of any model holds, once nobody waits for them."""
+    async def _retire(self, retired: ServedGraph) -> None:
+        """Release a revision once nobody waits for its answers."""
         deadline = self._clock.monotonic() + DRAIN_S
         while retired.inflight and self._clock.monotonic() < deadline:
             await asyncio.sleep(0.05)
+        await self._release([loaded.digest for loaded in retired.versions.values()])
+
+    async def _release(self, digests: Iterable[str]) -> None:
+        """Close those versions that no current and no previous revision of any model holds, and none that is being prepared."""
         held = {
             loaded.digest
             for graphs in (self._plane.graphs, self.previous)
             for served in graphs.values()
             for loaded in served.versions.values()
         }
-        for loaded in retired.versions.values():
-            if loaded.digest not in held and self._loaded.pop(loaded.digest, None) is not None:
+        for digest in set(digests) - held:
+            if self._pins[digest] <= 0 and (loaded := self._loaded.pop(digest, None)) is not None:
                 await asyncio.to_thread(loaded.close)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:

@@ -20,7 +20,8 @@ from maestro.core.contract import ModelContract
 from maestro.core.manifest import VersionManifest
 from maestro.core.principals import PrincipalRole
 from maestro.security.trust import load_trust, revoke_key, save_trust
-from tests.serving.conftest import Serve, Trained, Workshop, eventually, node, split
+from maestro.serving.runtimes import ModelRuntime, Runtimes
+from tests.serving.conftest import Serve, Trained, Workshop, eventually, node, serving, split
 
 pytestmark = pytest.mark.door
 
@@ -356,3 +357,34 @@ def test_old_versions_are_released(workshop: Workshop, first: VersionManifest, t
     eventually(lambda: len(follower._loaded) == 2)
     private = Path(client.app.state.server._private.name)  # type: ignore[attr-defined]
     eventually(lambda: len(list(private.iterdir())) == 2)
+
+
+class SlowToLoad:
+    """The runtimes of a server in which the versions of one contract take long to load."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+
+    def make(self, kind: str, folder: Path, contract: ModelContract) -> ModelRuntime:
+        if contract.feature_service is not None:
+            self.go.wait(timeout=20)
+        return Runtimes().make(kind, folder, contract)
+
+
+def test_a_model_that_loads_slowly_keeps_no_other_from_moving(
+    workshop: Workshop, first: VersionManifest, trained: Trained
+) -> None:
+    service = {"name": "slow", "fingerprint": "sha256:" + "0" * 64}
+    slow = ModelContract.model_validate(trained.contract.document() | {"feature_service": service})
+    heavy = workshop.register("1.0.0", {"model.onnx": trained.onnx}, slow, model="heavy")
+    second = workshop.register("1.1.0", {"model.onnx": trained.onnx}, trained.contract)
+    runtimes = SlowToLoad()
+    with serving(workshop, runtimes=runtimes) as client:
+        workshop.graph({"a": node(heavy)}, "a", model="heavy")
+        eventually(lambda: not client.get("/v2/health/ready").json()["ready"])
+        workshop.graph({"a": node(second)}, "a", revision=2)
+        eventually(lambda: served(client) == 2)
+        assert client.get("/healthz").json()["models"] == {"m": 2}
+        runtimes.go.set()
+        eventually(lambda: client.get("/healthz").json()["models"] == {"m": 2, "heavy": 1})
+        assert client.get("/v2/health/ready").json()["ready"]

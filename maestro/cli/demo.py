@@ -90,12 +90,8 @@ def demo(
         return
     if as_json:
         raise typer.Exit(NegativeVerdict.exit_code)  # the one document says why
-    else_where = None
-    if True:
-        failed = next((row for row in summary.rows if not row.expected), summary.rows[-1])
-        raise NegativeVerdict(
-            f"step {failed.number}, {failed.title}: {failed.result}", remedy=f"look at {failed.where}"
-        )
+    failed = next((row for row in summary.rows if not row.expected), summary.rows[-1])
+    raise NegativeVerdict(f"step {failed.number}, {failed.title}: {failed.result}", remedy=f"look at {failed.where}")
 
 
 def _document(summary: Summary) -> dict[str, object]:

@@ -90,8 +90,8 @@ class RolloutController:
         """
         principal.require(PrincipalRole.OPERATOR)
         champion = self._champion(version.model)
-        plan = strategy(strategy_name or ("canary" if champion is not None else "first"))
-        self._check_plan(plan.name, plan.needs_champion, champion, version)
+        moves = strategy(strategy_name or ("canary" if champion is not None else "first"))
+        self._check_plan(moves.name, moves.needs_champion, champion, version)
         check_policy(policy)
         report, record, references = self._approvals.gate(version, policy, actor=principal.actor)
         if report.verdict is not Verdict.PASS:
@@ -109,7 +109,7 @@ class RolloutController:
                 remedy="submit it with this policy and have it approved: maestro approval submit",
                 decision=record.id,
             )
-        predicted = predict(policy, rates, traffic, rollouts=200).by_rung() if rates and traffic else ()
+        predicted = plan(policy, rates, traffic, rollouts=200).by_rung() if rates and traffic else ()
         with self.store.database.begin() as connection:
             policy_digest = self._decisions.put_policy(connection, policy)  # serialises starts
             running = self.store.running(connection, version.model)
@@ -120,7 +120,7 @@ class RolloutController:
                 model=version.model,
                 champion=champion.version if champion is not None else None,
                 challenger=version.version,
-                strategy=plan.name,
+                strategy=moves.name,
                 policy_digest=policy_digest,
                 status=RolloutStatus.RUNNING,
                 step=Step.AUTHORISE,
@@ -135,7 +135,7 @@ class RolloutController:
                     ),
                     gate=record.id,
                     approvals=references,
-                    start=start(policy, predicted=predicted).document() if plan.judged else None,
+                    start=start(policy, predicted=predicted).document() if moves.judged else None,
                 ),
                 started_by=principal.actor,
                 created_at=self._clock.now(),
@@ -143,7 +143,7 @@ class RolloutController:
             self.store.insert(connection, rollout)
             data = {
                 "rollout": rollout.id,
-                "strategy": plan.name,
+                "strategy": moves.name,
                 "policy": policy_digest,
                 "gate": record.id,
                 "from": rollout.champion,
@@ -311,8 +311,20 @@ class RolloutController:
 
 
 def plan(policy: RolloutPolicy, rates: Rates, traffic: TrafficRates, *, rollouts: int = 400) -> Prediction:
-    """What a rollout under a policy is predicted to need, under a named alternative."""
+    """What a rollout under a policy is predicted to need, under a named alternative.
+
+    Raises:
+        BadInput: more traffic or more looks than a simulation can be asked for.
+    """
     check_policy(policy)
+    for field, value, most in (
+        ("traffic.requests_per_s", traffic.requests_per_s, 1e6),
+        ("traffic.labelled_per_s", traffic.labelled_per_s or 0.0, 1e6),
+        ("traffic.look_s", traffic.look_s, 3600),
+        ("traffic.max_looks", traffic.max_looks, 3000),
+    ):
+        if value > most:
+            raise BadInput(f"{field} is {value:g}", field=field, remedy=f"give at most {most:g}")
     return predict(policy, rates, traffic, rollouts=rollouts)
 
 
@@ -334,6 +346,8 @@ def check_policy(policy: RolloutPolicy) -> None:
 
 def _pause(rollout: Rollout) -> float:
     failures = rollout.state.failures
+    if rollout.status is RolloutStatus.FROZEN and rollout.state.reason.startswith(("sample_ratio", "labels")):
+        return SLOWEST_S  # only a person lifts it; what is still looked for is harm
     if rollout.step is Step.WATCH or failures:
         return LOOK_S if failures < 10 else min(SLOWEST_S, LOOK_S * 2 ** (failures - 9))
     return 0.0

@@ -231,6 +231,15 @@ class OnlineFeatures:
         self._lock = threading.Lock()
         self._services: dict[str, tuple[FeatureService, ServiceInfo]] = {}
 
+    def open(self, feature_service: str) -> None:
+        """Import the library and read the service's definition, so that the first look-up is as fast as the next.
+
+        Raises:
+            NotFound: no such feature service.
+        """
+        with self._lock:
+            self._known(feature_service)
+
     def get(self, feature_service: str, entity_rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """One row of features for each entity, in the order asked for; an entity that is not there has None throughout.
 

@@ -18,6 +18,7 @@ from maestro.serving.table import Table
 log = logging.getLogger(__name__)
 
 FEATURES_TIMEOUT_S = 2.0
+OPEN_TIMEOUT_S = 60.0
 
 
 class FeatureSource(Protocol):
@@ -27,8 +28,8 @@ class FeatureSource(Protocol):
     is called from one thread at a time; raises Unreachable when the store does not answer, NotFound for an unknown service.
     """
 
-    def open(self) -> None:
-        """Get ready; called in the background when a graph that needs the store is served, and may take seconds."""
+    def open(self, feature_service: str) -> None:
+        """Get ready to look up in a service; called before a graph that needs it answers, and may take seconds."""
         ...
 
     def get(self, feature_service: str, entity_rows: list[dict[str, Any]]) -> list[dict[str, float | None]]:
@@ -261,22 +262,24 @@ class DataPlane:
             records.append({name: values.get(name) for name in names})
         return Table(records=records, where="entities")
 
-    def prepare(self, served: ServedGraph) -> None:
-        """Open the feature store in the background when the graph's callers may need it."""
+    async def warm_up(self, served: ServedGraph) -> None:
+        """Open the feature store when the graph's callers may need it; a store that is away delays a graph and does not stop it."""
         contract = served.contract
-        if self._features is not None and contract is not None and contract.feature_service is not None:
-            self._lookups.submit(_opened, self._features)
+        if self._features is None or contract is None or contract.feature_service is None:
+            return
+        opening = asyncio.get_running_loop().run_in_executor(
+            self._lookups, self._features.open, contract.feature_service.name
+        )
+        try:
+            await asyncio.wait_for(opening, OPEN_TIMEOUT_S)
+        except TimeoutError:
+            log.warning("the feature store was not open within %.0f s", OPEN_TIMEOUT_S)
+        except Exception as error:  # noqa: BLE001 - a look-up says so again, to the caller whom it concerns
+            log.warning("features: %s", error)
 
     def close(self) -> None:
         """Stop looking features up."""
         self._lookups.shutdown(wait=False, cancel_futures=True)
-
-
-def _opened(features: FeatureSource) -> None:
-    try:
-        features.open()
-    except MaestroError as error:
-        log.warning("features: %s", error.detail)
 
 
 def key_text(value: Any, field: str) -> str:

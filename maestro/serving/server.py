@@ -133,7 +133,6 @@ class ModelServer:
         self.hasher.rotate_if_due()
         self.evidence.open(served.model, served.revision)
         self.exposures.open(served.model, served.revision)
-        self.plane.prepare(served)
 
     def _observe(self, model: str, seen: Observation) -> None:
         try:
@@ -148,6 +147,8 @@ class ModelServer:
 
 
 class _Online(Protocol):
+    def open(self, feature_service: str) -> None: ...
+
     def get(self, feature_service: str, entity_rows: list[dict[str, Any]]) -> list[dict[str, float | None]]: ...
 
 
@@ -166,9 +167,9 @@ class LazyFeatures:
         """
         return self._opened().get(feature_service, entity_rows)
 
-    def open(self) -> None:
-        """Import the library and open the store."""
-        self._opened()
+    def open(self, feature_service: str) -> None:
+        """Import the library and find the service."""
+        self._opened().open(feature_service)
 
     def _opened(self) -> _Online:
         if self._source is None:

@@ -217,6 +217,7 @@ class GraphFollower:
             served = await self._prepare(graph, content)
             if current is not None:
                 _refuse_break(current, served)
+            await self._plane.warm_up(served)
             self._on_served(served)
             self._plane.graphs[model] = served  # the switch: requests under way keep the revision that they took
         finally:

@@ -92,7 +92,14 @@ def run_story(
     def finish(number: int, title: str, outcome: Outcome, seconds: float) -> None:
         rows.append(
             Row(
-                number, title, outcome.result, outcome.expected, seconds, outcome.where, outcome.sections, outcome.facts
+                number,
+                title,
+                outcome.result,
+                outcome.expected,
+                seconds,
+                _here(outcome.where),
+                outcome.sections,
+                outcome.facts,
             )
         )
         on_row(rows[-1])

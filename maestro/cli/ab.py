@@ -11,7 +11,12 @@ import typer
 from maestro.cli.console import JsonFlag, emit, out, progress, table
 from maestro.core.errors import BadInput
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Analyse an experiment; compute a sample size.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    help="Analyse an experiment; compute a sample size.",
+)
 
 
 class Mode(StrEnum):

@@ -11,7 +11,7 @@ from maestro.clients.api import ApiClient
 from maestro.core.errors import NegativeVerdict
 from maestro.governance.policies import read_policy
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Approvals.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, help="Approvals.")
 
 ApprovalId = Annotated[str, typer.Argument(help="The request's id.")]
 Comment = Annotated[str, typer.Option(help="Why.")]

@@ -14,7 +14,9 @@ from maestro.core.model import format_time
 if TYPE_CHECKING:
     from maestro.security.audit import AuditLog, AuditReport
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Verify and list the audit log.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, rich_markup_mode=None, help="Verify and list the audit log."
+)
 
 
 @app.command()

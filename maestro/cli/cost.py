@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from maestro.core.clock import Clock
     from maestro.operations.cost import ServingUse
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Cost of runs, versions and predictions.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, rich_markup_mode=None, help="Cost of runs, versions and predictions."
+)
 
 
 @app.command()

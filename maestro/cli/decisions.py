@@ -11,7 +11,7 @@ from maestro.clients.api import ApiClient
 from maestro.core.errors import BadInput, NegativeVerdict
 from maestro.core.money import format_usd
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Decisions.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, help="Decisions.")
 
 
 @app.command("list")

@@ -17,7 +17,7 @@ from maestro.core.settings import settings
 from maestro.decisions.rollout import Prediction, TrafficRates
 from maestro.governance.policies import read_policy
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Rollouts.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, help="Rollouts.")
 
 ModelName = Annotated[str, typer.Option("--model", "--model-name", help="The registered model.")]
 PolicyName = Annotated[str, typer.Option("--policy", help="Policy by name (default, demo) or file.")]

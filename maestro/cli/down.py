@@ -7,7 +7,7 @@ import typer
 from maestro.cli.console import JsonFlag, emit, out
 from maestro.clients.home import Home
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()

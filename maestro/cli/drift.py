@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from maestro.monitoring.drift import DriftCheck, Reference
     from maestro.monitoring.drift.alerts import Delivery
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Compare current data with a reference.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, rich_markup_mode=None, help="Compare current data with a reference."
+)
 script_app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 ReferenceData = Annotated[

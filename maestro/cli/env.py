@@ -11,7 +11,7 @@ from maestro.cli.console import JsonFlag, emit
 from maestro.clients.home import Home, database_url
 from maestro.core.errors import Unreachable
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()

@@ -10,7 +10,7 @@ from maestro.cli.console import JsonFlag, emit, out, table
 from maestro.clients.api import ApiClient
 from maestro.core.errors import BadInput
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Experiments and runs.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, help="Experiments and runs.")
 
 _BASE = "/ai/experiments"
 

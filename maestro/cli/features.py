@@ -11,7 +11,9 @@ from maestro.cli.console import JsonFlag, emit, out, progress, table
 from maestro.clients.home import Home
 from maestro.core.errors import BadInput
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Apply, materialise and read features.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, rich_markup_mode=None, help="Apply, materialise and read features."
+)
 
 
 @app.command()

@@ -18,7 +18,9 @@ from maestro.core.principals import PrincipalRole
 if TYPE_CHECKING:
     from maestro.clients.api import ApiClient
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Principals and their keys; signing keys.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, rich_markup_mode=None, help="Principals and their keys; signing keys."
+)
 
 
 class Kind(StrEnum):

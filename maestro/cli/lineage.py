@@ -15,7 +15,7 @@ from maestro.governance.lineage.drawing import html, svg
 from maestro.governance.lineage.model import LineageGraph
 from maestro.governance.lineage.tree import tree
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Lineage.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, help="Lineage.")
 
 RunId = Annotated[str, typer.Option("--run-id", help="The MLflow run.")]
 
@@ -52,7 +52,11 @@ def get(
         emit(client.get(f"/lineage/runs/{run_id}/events"), as_json=True)
         return
     found = client.get(f"/lineage/runs/{run_id}" if run_id is not None else f"/lineage/models/{model}")
-    emit(found, as_json=as_json, human=lambda: out.print(tree(_graph(found)), highlight=False, markup=False))
+    emit(
+        found,
+        as_json=as_json,
+        human=lambda: out.print(tree(_graph(found)), highlight=False, markup=False, soft_wrap=True),
+    )
 
 
 @app.command()
@@ -73,7 +77,7 @@ def visualize(
     result = {"run_id": run_id, "file": str(path), "nodes": len(graph.nodes), "edges": len(graph.edges)}
 
     def human() -> None:
-        out.print(tree(graph), highlight=False, markup=False)
+        out.print(tree(graph), highlight=False, markup=False, soft_wrap=True)
         out.print(f"drawn to {path}", highlight=False, markup=False, soft_wrap=True)
 
     emit(result, as_json=as_json, human=human)

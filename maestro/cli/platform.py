@@ -6,7 +6,7 @@ import typer
 
 from maestro.cli.console import JsonFlag, emit, out
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The platform database.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, help="The platform database.")
 
 
 @app.callback()

@@ -10,7 +10,9 @@ import typer
 
 from maestro.cli.console import JsonFlag, emit, out, progress, script, table
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="SLA report from recorded metrics.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, rich_markup_mode=None, help="SLA report from recorded metrics."
+)
 script_app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 SloFile = Annotated[Path | None, typer.Option("--slo-file", help="OpenSLO v1 file; operations/slo.yaml by default.")]

@@ -19,7 +19,10 @@ from maestro.core.jobs import JobRequest, JobStatus, Priority
 from maestro.core.money import format_usd
 
 app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Submit, list, follow, cancel and retry training jobs."
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    help="Submit, list, follow, cancel and retry training jobs.",
 )
 
 JobId = Annotated[str, typer.Argument(help="The job's id.")]
@@ -73,10 +76,8 @@ def submit(
     if wait:
         job = follow(client, job["id"], quiet=as_json)
     emit(job, as_json=as_json, human=lambda: _show(job))
-    if wait and job["status"] != JobStatus.COMPLETED:
-        raise NegativeVerdict(
-            f"job {job['id']} {job['status']}: {_why(job)}", remedy=f"see `maestro train logs {job['id']}`"
-        )
+    if wait:
+        _exit_with(job, as_json)
 
 
 @app.command("list")
@@ -130,8 +131,7 @@ def follow_job(job_id: JobId, as_json: JsonFlag = False) -> None:
     """Follow a job to its end; exit 1 when it fails."""
     job = follow(ApiClient.of(), job_id, quiet=as_json)
     emit(job, as_json=as_json, human=lambda: _show(job))
-    if job["status"] != JobStatus.COMPLETED:
-        raise NegativeVerdict(f"job {job_id} {job['status']}: {_why(job)}", remedy=f"see `maestro train logs {job_id}`")
+    _exit_with(job, as_json)
 
 
 @app.command()
@@ -149,6 +149,8 @@ def retry(job_id: JobId, wait: WaitFlag = False, as_json: JsonFlag = False) -> N
     if wait:
         job = follow(client, job["id"], quiet=as_json)
     emit(job, as_json=as_json, human=lambda: _show(job))
+    if wait:
+        _exit_with(job, as_json)
 
 
 @app.command()
@@ -209,6 +211,17 @@ def follow(client: ApiClient, job_id: str, *, quiet: bool = False) -> dict[str, 
                 if time.monotonic() - lost_at > 60:
                     raise
             time.sleep(0.5)
+
+
+def _exit_with(job: dict[str, Any], as_json: bool) -> None:
+    """End with status 1 when a job did not complete; a person is told why, a script has read it in the document."""
+    if job["status"] == JobStatus.COMPLETED:
+        return
+    if as_json:
+        raise typer.Exit(NegativeVerdict.exit_code)
+    raise NegativeVerdict(
+        f"job {job['id']} {job['status']}: {_why(job)}", remedy=f"see `maestro train logs {job['id']}`"
+    )
 
 
 def _document(file: Path | None) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from maestro.core.settings import settings
 from maestro.training.search.request import StudyRequest
 from maestro.training.search.scoring import Best
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Hyperparameter search.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, help="Hyperparameter search.")
 
 StudyName = Annotated[str, typer.Option("--study-name", help="A study of this name is resumed.")]
 Experiment = Annotated[

@@ -10,7 +10,7 @@ from maestro.cli.console import JsonFlag, emit, out, script, table
 from maestro.clients.api import ApiClient
 from maestro.core.money import format_usd
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Model versions.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, help="Model versions.")
 
 ModelName = Annotated[str, typer.Option("--model", "--model-name", help="The registered model.")]
 VersionName = Annotated[str, typer.Option("--version", "--model-version", help="Semantic version or registry number.")]

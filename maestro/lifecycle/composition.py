@@ -71,6 +71,7 @@ class Platform:
         """Versions, approvals, decisions, rollouts, lineage."""
         from maestro.clients.registry import ModelRegistry
         from maestro.governance.control import Governance
+        from maestro.observability.notifier import create_notifier
         from maestro.serving.metric_source import ServerMetricSource
         from maestro.serving.target import GraphFileTarget
 
@@ -96,6 +97,7 @@ class Platform:
             targets=target,
             sources=lambda _: source,
             endpoint=server,
+            notifier=create_notifier(self.settings.notify),
         )
         from maestro.monitoring.drift.evidence import KIND as DRIFT
         from maestro.monitoring.drift.evidence import replay_drift

@@ -21,7 +21,8 @@ from maestro.governance.rollouts import RolloutController, RolloutRunner, Rollou
 from maestro.governance.rollouts.graph_watch import GraphWatch
 from maestro.governance.rollouts.runner import Watch
 from maestro.governance.rollouts.statements import Statements
-from maestro.governance.rollouts.transitions import HUMAN, READINESS, Transitions, replay_human, replay_readiness
+from maestro.governance.rollouts.transitions import Transitions
+from maestro.governance.rollouts.verdicts import HUMAN, READINESS, replay_human, replay_readiness
 from maestro.governance.versions import Registrar, Stages, VersionStore
 from maestro.security.audit import AuditLog
 from maestro.security.keyring import key_path

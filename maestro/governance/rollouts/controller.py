@@ -25,7 +25,8 @@ from maestro.governance.rollouts.graphs import Arms
 from maestro.governance.rollouts.status import RolloutStatus, Step
 from maestro.governance.rollouts.store import Memory, Rollout, RolloutStore
 from maestro.governance.rollouts.strategies import strategy
-from maestro.governance.rollouts.transitions import HUMAN, Transitions
+from maestro.governance.rollouts.transitions import Transitions
+from maestro.governance.rollouts.verdicts import HUMAN
 from maestro.governance.versions.store import ModelVersion, VersionStore
 from maestro.security.audit import AuditLog
 

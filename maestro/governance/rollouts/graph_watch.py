@@ -18,7 +18,7 @@ from maestro.core.seams import TrafficTarget
 from maestro.governance.decisions.store import DecisionStore
 from maestro.governance.production import production_node
 from maestro.governance.rollouts.store import RolloutStore
-from maestro.governance.rollouts.transitions import HUMAN, foreign_edit
+from maestro.governance.rollouts.verdicts import HUMAN, foreign_edit
 
 _KINDS = ("graph.written", "graph.honoured")
 

@@ -17,7 +17,8 @@ from maestro.core.statement import TrustPolicy
 from maestro.governance.decisions.store import DecisionStore
 from maestro.governance.production import production_node
 from maestro.governance.rollouts.graphs import single_graph
-from maestro.governance.rollouts.transitions import HUMAN, graph_written
+from maestro.governance.rollouts.transitions import graph_written
+from maestro.governance.rollouts.verdicts import HUMAN
 from maestro.governance.versions.stages import admit, rollback_list
 
 

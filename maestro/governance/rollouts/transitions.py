@@ -13,11 +13,10 @@ from sqlalchemy import Connection
 from maestro.clients.database.outbox import append_event
 from maestro.core.clock import Clock
 from maestro.core.decision import DecisionRecord, Subject, Verdict
-from maestro.core.errors import BadInput, Conflict, Refused, Unreachable
+from maestro.core.errors import Conflict, Refused, Unreachable
 from maestro.core.graph import InferenceGraph
 from maestro.core.policy import RolloutPolicy
 from maestro.core.seams import MetricSource, TrafficTarget
-from maestro.governance.decisions.replay import ReplayContext
 from maestro.governance.decisions.store import DecisionStore
 from maestro.governance.rollouts.graphs import same_content, single_graph
 from maestro.governance.rollouts.judging import Judge
@@ -25,12 +24,10 @@ from maestro.governance.rollouts.statements import Statements
 from maestro.governance.rollouts.status import RolloutStatus, Step
 from maestro.governance.rollouts.store import Rollout, RolloutStore
 from maestro.governance.rollouts.strategies import strategy
+from maestro.governance.rollouts.verdicts import HUMAN, READINESS, foreign_edit, readiness_verdict
 from maestro.governance.versions.stages import Stages
 from maestro.governance.versions.store import Stage, VersionStore
 from maestro.security.audit import AuditLog
-
-READINESS, HUMAN = "rollout.readiness", "human"
-"""Kinds of the decisions made here; those on evidence are made by the judge."""
 
 READY_TIMEOUT_S = 8.0
 READY_ATTEMPTS = 40
@@ -376,38 +373,6 @@ class Transitions:
     def _subject(self, rollout: Rollout) -> Subject:
         arms = rollout.state.arms
         return Subject(model=arms.model, version=arms.challenger, digest=arms.challenger_digest)
-
-
-def readiness_verdict(inputs: dict[str, Any]) -> Verdict:
-    """A version that passed its gates and is ready is switched to; one that is not gives way."""
-    return Verdict.PROMOTE if inputs["ready"] is True and inputs.get("gate") else Verdict.ROLL_BACK
-
-
-def replay_readiness(record: DecisionRecord, context: ReplayContext) -> Verdict:
-    """Decide on readiness again."""
-    return readiness_verdict(record.inputs)
-
-
-def replay_human(record: DecisionRecord, context: ReplayContext) -> Verdict:
-    """What a person decided is an input; its verdict follows from what they did."""
-    known = {
-        "edit": Verdict.FREEZE,
-        "abort": Verdict.ROLL_BACK,
-        "rollback": Verdict.ROLL_BACK,
-        "resume": Verdict.KEEP_GOING,
-    }
-    decided = str(record.inputs.get("decided"))
-    if decided not in known:
-        raise BadInput(f"a person cannot decide {decided!r}", field="inputs.decided", remedy="see maestro audit verify")
-    return known[decided]
-
-
-def foreign_edit(found: InferenceGraph | None, expected_revision: int | None) -> dict[str, Any]:
-    """The inputs of a decision that a person made by editing the graph."""
-    inputs: dict[str, Any] = {"decided": "edit", "graph": None if found is None else found.document()}
-    if expected_revision is not None:
-        inputs["replaced_revision"] = expected_revision
-    return inputs
 
 
 def graph_written(connection: Connection, graph: InferenceGraph, actor: str, clock: Clock) -> None:

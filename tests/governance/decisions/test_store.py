@@ -15,7 +15,7 @@ from maestro.core.decision import DecisionRecord, Subject, Verdict
 from maestro.core.errors import NotFound
 from maestro.core.policy import RolloutPolicy
 from maestro.governance.decisions import code_identity, replay_all
-from maestro.governance.rollouts.transitions import HUMAN
+from maestro.governance.rollouts.verdicts import HUMAN
 from maestro.security.trust import load_trust
 from tests.governance.conftest import Kit
 

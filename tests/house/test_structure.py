@@ -132,8 +132,8 @@ TESTED_UNDER = {
 """Modules and packages that another test's word stands for, with domain and concept of that test."""
 
 
-DOORS = {"api", "cli", "http", "routes", "script", "scripts", "faults"}
-"""Words of tests of a whole domain, by the way they enter it."""
+DOORS = {"api", "cli", "documented", "faults", "http", "laws", "openapi", "routes", "script", "scripts"}
+"""Words of tests of a whole domain, by the way they enter it or by what holds for all of it."""
 
 
 def concepts(path: Path) -> set[str]:
@@ -145,7 +145,7 @@ def concepts(path: Path) -> set[str]:
     return words - {""}
 
 
-def tested_words(path: Path) -> set[str]:
+def words_of_test(path: Path) -> set[str]:
     """The words of a test file: `tests/<domain>/<package>/test_<concept>.py`."""
     return {*path.parts[2:-1], path.stem.removeprefix("test_")}
 
@@ -166,7 +166,7 @@ def test_every_test_file_is_named_for_a_concept() -> None:
             | {path.parts[1].replace("-", "_")}
             | DOORS
         )
-        if not any(word == one or word.startswith(one + "_") for word in tested_words(path) for one in known):
+        if not any(word == one or word.startswith(one + "_") for word in words_of_test(path) for one in known):
             orphans.append(str(path))
     assert orphans == []
 
@@ -180,7 +180,7 @@ def test_every_module_is_entered_by_a_test() -> None:
         for node in ast.walk(tree(path)):
             if isinstance(node, ast.ImportFrom) and node.module:
                 entered |= {f"{node.module}.{alias.name}" for alias in node.names}
-        named |= {(path.parts[1], word) for word in tested_words(path) if len(path.parts) > 2}
+        named |= {(path.parts[1], word) for word in words_of_test(path) if len(path.parts) > 2}
     orphans = []
     for path in python_files("maestro"):
         module, domain = module_name(path), path.parts[1]

@@ -111,7 +111,12 @@ def test_no_file_is_called_for_what_it_is_not() -> None:
 
 
 def test_files_are_short() -> None:
-    long = {path for path in PYTHON if len((ROOT / path).read_text().splitlines()) > HARD_LOOK}
+    # a migration is one state of the schema, however long
+    long = {
+        path
+        for path in PYTHON
+        if "migrations" not in path.parts and len((ROOT / path).read_text().splitlines()) > HARD_LOOK
+    }
     assert long - LONGER.keys() == set()
     assert LONGER.keys() - long == set()
 

@@ -65,7 +65,7 @@ def line_chart(
         path = " ".join(f"{x_scale(x):.1f},{y_scale(y):.1f}" for x, y in item.points)
         parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.8"/>')
         parts.append(
-            f'<text x="{_LEFT + 8 + 150 * index}" y="{_TOP + 12}" fill="{colour}" font-size="12">{escape(item.label)}</text>'
+            f'<text x="{_W - _RIGHT - 150 * (len(series) - 1 - index)}" y="18" text-anchor="end" fill="{colour}" font-size="12">{escape(item.label)}</text>'
         )
     for rule in rules:
         y = y_scale(rule.y)

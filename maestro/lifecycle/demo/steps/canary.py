@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from maestro.governance.lineage.drawing import svg
 from maestro.lifecycle.demo.evidence import moves, pictures
 from maestro.lifecycle.demo.jobs import MODEL
 from maestro.lifecycle.demo.outcome import Outcome
 from maestro.lifecycle.demo.releases import RATES, TRAFFIC, approve, decisions, demo_policy, follow, start
 from maestro.lifecycle.demo.report import html_table
 from maestro.lifecycle.demo.stage import Stage
+from maestro.lifecycle.demo.steps.lineage import lineage_of
 from maestro.lifecycle.demo.traffic import Traffic
 
 _TIMEOUT_S = 150.0
@@ -31,6 +33,7 @@ def run(stage: Stage) -> Outcome:
     steps = [record for record in records if record["kind"] == "rollout.step"]
     promoted = rollout["status"] == "promoted"
     alias = stage.api("reviewer").get(f"/versions/{MODEL}/aliases")["aliases"]
+    deployed = lineage_of(stage, version["run_id"], {"version", "deployment"}) if promoted else None
     moved = promoted and str(alias.get("production")) == str(version["registry_version"])
     return Outcome(
         f"{version['version']} {rollout['status'].replace('_', ' ')} after {len(steps)} looks, {tally.requests:,} requests and "
@@ -42,6 +45,7 @@ def run(stage: Stage) -> Outcome:
             f"<code>{RATES}</code>:</p>" + html_table(("rung", "requests", "seconds", "challenger's events"), _plan_rows(plan)),
             *pictures(records, demo_policy()),
             moves(records),
+            *([f"<p>Its lineage, with the deployment:</p>{svg(deployed)}"] if deployed is not None else []),
         ),
         facts={"rollout": rollout_id, "requests": tally.requests, "entities": len(tally.entities), "failed": tally.failed,
                "failures": tally.failures, "looks": len(steps), "labels": tally.labels, "plan": plan},

@@ -16,17 +16,8 @@ _LINKS = {"data", "features", "run", "version"}
 def run(stage: Stage) -> Outcome:
     """Read the lineage of the better model's run; its deployment is added when it has one."""
     run_id = stage.facts["jobs"]["better"]["run_id"]
-    client = stage.api("reviewer")
-
-    def complete() -> dict[str, Any] | None:
-        try:
-            found: dict[str, Any] = client.get(f"/lineage/runs/{run_id}")
-        except NotFound:
-            return None
-        return found if {node["kind"] for node in found["nodes"]} >= _LINKS else None
-
-    graph = LineageGraph.model_validate(stage.wait_for("lineage of the run", complete, 30.0, 0.3))
-    events = client.get(f"/lineage/runs/{run_id}/events")
+    graph = lineage_of(stage, run_id, _LINKS)
+    events = stage.api("reviewer").get(f"/lineage/runs/{run_id}/events")
     return Outcome(
         f"{len(graph.nodes)} nodes and {len(graph.edges)} edges from data to version; {len(events)} OpenLineage events",
         bool(events),
@@ -34,3 +25,17 @@ def run(stage: Stage) -> Outcome:
         sections=(svg(graph),),
         facts={"nodes": len(graph.nodes), "events": len(events)},
     )
+
+
+def lineage_of(stage: Stage, run_id: str, kinds: set[str]) -> LineageGraph:
+    """The lineage of a run, once it has nodes of all `kinds`."""
+    client = stage.api("reviewer")
+
+    def complete() -> dict[str, Any] | None:
+        try:
+            found: dict[str, Any] = client.get(f"/lineage/runs/{run_id}")
+        except NotFound:
+            return None
+        return found if {node["kind"] for node in found["nodes"]} >= kinds else None
+
+    return LineageGraph.model_validate(stage.wait_for("lineage of the run", complete, 30.0, 0.3))

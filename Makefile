@@ -6,10 +6,10 @@ SHOWN := .capabilities/shown.jsonl
 MYPY_CACHE_DIR ?= .mypy_cache
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test unit lint type format docs capabilities mutate bench clean
+.PHONY: help setup demo up down test unit e2e lint type format docs capabilities mutate bench clean
 
 help: ## list the doors
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## create $(VENV) from the hashed lock (instant when nothing changed)
 	@$(PYTHON) tools/setup.py $(VENV)
@@ -27,6 +27,9 @@ test: lint type docs unit ## everything that proves it: lint, types, docs and ev
 
 unit: setup ## the tests alone
 	@$(BIN)/python -m tools.unit $(SHOWN)
+
+e2e: setup ## the whole platform as its users run it: the demo, the promised scripts, faults (after `make test`)
+	@$(BIN)/python -m tools.unit --e2e $(SHOWN)
 
 lint: setup ## style, format and layers
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet . && $(BIN)/lint-imports --no-logo

@@ -1,4 +1,4 @@
-"""Every command that README, guides and runbooks show exists, with every option that they give it."""
+"""Every command that README, guides, runbooks and workflows show exists, with the options that they give it and all that it needs."""
 
 from __future__ import annotations
 
@@ -26,6 +26,9 @@ def shown() -> list[tuple[str, str]]:
                 command = line.split("  #")[0].strip().removeprefix("$ ").removeprefix(".venv/bin/")
                 if command.startswith(("maestro ", "python3 ")):
                     found.add((page.name, command))
+    for workflow in sorted((ROOT / ".github" / "workflows").glob("*.yml")):
+        runs = re.findall(r"run: (?:\.venv/bin/)?(maestro .*)", workflow.read_text())
+        found |= {(workflow.name, command) for command in runs}
     return sorted(found)
 
 
@@ -46,8 +49,26 @@ def test_a_documented_command_exists_with_its_options(page: str, command: str) -
     while hasattr(found, "commands") and rest and not rest[0].startswith("-"):
         assert rest[0] in found.commands, f"{page}: {command}"
         found, rest = found.commands[rest[0]], rest[1:]
-    options = {name for parameter in found.params for name in (*parameter.opts, *parameter.secondary_opts)} | {"--help"}
-    assert {word.split("=")[0] for word in rest if word.startswith("--")} <= options, f"{page}: {command}"
+    if "--help" in rest or (hasattr(found, "commands") and not rest):
+        return
+    options = [parameter for parameter in found.params if parameter.param_type_name == "option"]
+    names = {name for option in options for name in (*option.opts, *option.secondary_opts)}
+    given = {word.split("=")[0] for word in rest if word.startswith("--")}
+    assert given <= names, f"{page}: {command}"
+    lacking = [option.opts[0] for option in options if option.required and not given & set(option.opts)]
+    assert lacking == [], f"{page}: {command}"
+    flags = {
+        name
+        for option in options
+        if getattr(option, "is_flag", False)
+        for name in (*option.opts, *option.secondary_opts)
+    }
+    values = sum(word.startswith("--") and "=" not in word and word not in flags for word in rest)
+    words_left = sum(not word.startswith("-") for word in rest) - values
+    arguments = [parameter for parameter in found.params if parameter.param_type_name == "argument"]
+    needed = sum(argument.required for argument in arguments)
+    most = len(rest) if any(argument.nargs == -1 for argument in arguments) else len(arguments)
+    assert needed <= words_left <= most, f"{page}: {command}"
 
 
 def test_pages_show_commands() -> None:

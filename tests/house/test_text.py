@@ -13,9 +13,6 @@ from tests.house.source import ROOT, files, python_files, tree
 HARD_LOOK = 400
 LONGER = {
     Path("maestro/clients/mlflow.py"): "MLflow's client behind one adapter",
-    Path(
-        "maestro/governance/rollouts/transitions.py"
-    ): "every way in which a rollout may move, each in one transaction",
     Path("tests/decisions/rollout/test_step.py"): "every rule of a rollout's step",
     Path("tests/security/test_audit.py"): "every way to tamper with the chain",
 }

@@ -55,6 +55,8 @@ class Leases:
         now = self.store.clock.now()
         with self._database.begin() as connection:
             if not self._database.is_sqlite:
+                # a worker that is stopped in the middle of a claim must not stop all others: the server ends its session
+                connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = '5s'"))
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _CLAIM_LOCK})
             running = {
                 str(tenant): int(count)

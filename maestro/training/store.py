@@ -164,7 +164,9 @@ class JobStore:
         Raises:
             NotFound: no such job.
             Conflict: it has not ended, or it completed.
+            Refused: the principal may not.
         """
+        by.require(PrincipalRole.SUBMITTER)
         original = self.get(job_id, by)
         if original.status not in {JobStatus.FAILED, JobStatus.CANCELLED}:
             raise Conflict(

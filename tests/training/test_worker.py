@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -63,6 +64,25 @@ def until(jobs: JobStore, job_id: str, condition: Callable[[Job], bool], within_
 def kinds(jobs: JobStore) -> list[str]:
     with jobs.database.read() as connection:
         return [event.kind for event in events(connection)]
+
+
+def stop_outside_a_transaction(worker: subprocess.Popen[bytes], jobs: JobStore) -> None:
+    """SIGSTOP; a process stopped inside a transaction would keep SQLite's one write lock and so stop everybody, the test included."""
+    path = str(jobs.database.engine.url.database)
+    for _ in range(50):
+        os.kill(worker.pid, signal.SIGSTOP)
+        probe = sqlite3.connect(path, isolation_level=None, timeout=0.5)
+        try:
+            probe.execute("BEGIN IMMEDIATE")
+            probe.execute("ROLLBACK")
+        except sqlite3.OperationalError:
+            os.kill(worker.pid, signal.SIGCONT)
+            time.sleep(0.05)
+        else:
+            return
+        finally:
+            probe.close()
+    raise AssertionError("the worker was always inside a transaction")
 
 
 @pytest.mark.shows("L4", "L5", env="laptop")
@@ -129,7 +149,7 @@ def test_a_worker_stopped_beyond_its_lease_is_refused_when_it_continues(
     first = start("first")
     pids_in(pids, 1)
     until(jobs, job.id, lambda item: item.status is JobStatus.RUNNING)
-    os.kill(first.pid, signal.SIGSTOP)
+    stop_outside_a_transaction(first, jobs)
     second = start("second")
     until(jobs, job.id, lambda item: item.worker == "second" and item.status is JobStatus.RUNNING)
     # the first attempt's process goes on meanwhile and ends with a result that nobody may publish

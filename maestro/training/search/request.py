@@ -20,7 +20,7 @@ class StudyRequest(Model):
     data: DataSpec
     space: str = "random_forest"
     dimensions: dict[str, Dimension] | None = Field(
-        default=None, description="instead of the built-in ranges of the space"
+        default=None, min_length=1, description="instead of the built-in ranges of the space"
     )
     objectives: tuple[str, ...] = Field(
         default=("accuracy",), min_length=1, max_length=3, description="metrics, or `seconds`"
@@ -28,8 +28,10 @@ class StudyRequest(Model):
     n_trials: int = Field(default=20, ge=1, le=10_000)
     n_jobs: int = Field(default=1, ge=1, le=16, description="trials at once")
     folds: int = Field(default=3, ge=2, le=10)
-    timeout_s: float | None = Field(default=None, gt=0, description="seconds after which no trial is started")
-    trial_timeout_s: float = Field(default=1800.0, gt=0)
+    timeout_s: float | None = Field(
+        default=None, gt=0, le=7 * 86400, description="seconds after which no trial is started"
+    )
+    trial_timeout_s: float = Field(default=1800.0, gt=0, le=7 * 86400)
     sampler: Literal["tpe", "random", "grid"] = "tpe"
     pruner: Literal["median", "hyperband", "none"] = "median"
     seed: int = Field(default=0, ge=0, lt=2**31)

@@ -136,7 +136,7 @@ class Tracking:
                 location = str(self._artifacts) if self._artifacts is not None else None
                 try:
                     return str(self.client.create_experiment(name, artifact_location=location, tags=dict(tags or {})))
-                except Exception:  # noqa: BLE001 - somebody else may have created it in between; what is there now decides
+                except Exception:
                     found = self.client.get_experiment_by_name(name)
                     if found is None:
                         raise
@@ -293,7 +293,7 @@ class Tracking:
             yield
         except MaestroError:
             raise
-        except Exception as error:  # noqa: BLE001 - MLflow lets errors of its transports through; each becomes ours or goes on
+        except Exception as error:
             raise self._error(error, field) from error
 
     def _error(self, error: Exception, field: str | None) -> Exception:

@@ -42,4 +42,4 @@ def test_a_run_starts_and_completes() -> None:
 
 def test_run_ids_are_uuids_and_stay_the_same() -> None:
     assert run_uuid("rollout:ro-1") == run_uuid("rollout:ro-1") != run_uuid("rollout:ro-2")
-    assert uuid.UUID(run_uuid("anything"))
+    assert str(uuid.UUID(run_uuid("anything"))) == run_uuid("anything")

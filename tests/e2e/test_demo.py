@@ -190,7 +190,7 @@ def test_only_somebody_else_approves(story: Story) -> None:
     row = story.row(6)
     section = story.section(6)
     assert row["facts"]["audit"]["ok"] is True
-    assert row["facts"]["audit"]["entries"] > 0
+    assert row["facts"]["audit"]["report"]["entries"] > 0
     assert section.count("<td>refused: ") == 3
     assert section.count("<td>passed</td>") >= 4
     assert "<td>failed</td>" not in section

@@ -13,6 +13,9 @@ from fastapi.openapi.utils import get_openapi
 
 from maestro import __version__
 from maestro.api import problems, routes
+from maestro.api.auth import KeyRequired
+from maestro.api.bodies import BodyGuard
+from maestro.api.methods import OwnMethods
 from maestro.lifecycle.composition import Platform
 
 
@@ -41,4 +44,13 @@ def create_app(platform: Platform) -> FastAPI:
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
+    exact = {
+        path: frozenset(method.upper() for method in methods)
+        for path, methods in openapi()["paths"].items()
+        if "{" not in path
+    }
+    # the one added last is asked first: nobody's body is read before it is known whose it is
+    app.add_middleware(BodyGuard, limit=platform.settings.api.max_body_bytes)
+    app.add_middleware(OwnMethods, exact=exact)
+    app.add_middleware(KeyRequired, platform=platform)
     return app

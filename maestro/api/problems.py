@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from fastapi import FastAPI, Request
@@ -10,6 +12,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Match
+from starlette.types import Scope
 
 from maestro.core.errors import MaestroError
 
@@ -29,22 +33,61 @@ class Problem(BaseModel):
     field: str | None = None
 
 
-PROBLEM_STATUSES = (400, 401, 403, 404, 405, 409, 413, 422, 429, 503)
+PROBLEM_STATUSES = (400, 401, 403, 404, 405, 409, 413, 415, 422, 429, 503)
+
+_TEXT = {"type": "string"}
+_HEADERS: dict[int, dict[str, Any]] = {
+    401: {"WWW-Authenticate": {"required": True, "description": "how to authenticate", "schema": _TEXT}},
+    405: {"Allow": {"required": True, "description": "the methods of this address", "schema": _TEXT}},
+    429: {"Retry-After": {"required": True, "description": "seconds", "schema": {"type": "integer"}}},
+    503: {"Retry-After": {"required": True, "description": "seconds", "schema": {"type": "integer"}}},
+}
 
 RESPONSES: dict[int | str, dict[str, Any]] = {
     status: {
         "description": "Problem",
         "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        "headers": _HEADERS.get(status, {}),
     }
     for status in PROBLEM_STATUSES
 }
 """What every route may answer beside success."""
 
 
+_METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
+
+
 def problem_response(document: dict[str, Any], headers: dict[str, str] | None = None) -> JSONResponse:
     """A problem document as a response."""
     return JSONResponse(
         document, status_code=document["status"], media_type="application/problem+json", headers=headers
+    )
+
+
+def problem_of(error: MaestroError) -> JSONResponse:
+    """An expected failure as a response, with the headers that its status asks for."""
+    headers = {}
+    if error.status in {429, 503}:
+        headers["Retry-After"] = str(math.ceil(error.extra.get("retry_after", 5)))
+    if error.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return problem_response(error.problem(), headers)
+
+
+def method_not_allowed(request: Request, allow: str) -> JSONResponse:
+    """405, with the methods that are allowed."""
+    title = "Method Not Allowed"
+    document = _titled(405, "method-not-allowed", title, f"{request.method} {request.url.path}: {title}")
+    return problem_response(document | {"remedy": f"use {allow}"}, {"Allow": allow})
+
+
+def allowed(routes: Iterable[BaseRoute], scope: Scope) -> str:
+    """The methods of every route that fits an address; the framework itself names only those of the first."""
+    found = list(routes)
+    return ", ".join(
+        method
+        for method in _METHODS
+        if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in found)
     )
 
 
@@ -57,12 +100,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(MaestroError)
     async def _expected(request: Request, error: MaestroError) -> JSONResponse:
-        headers = {}
-        if error.status in {429, 503}:
-            headers["Retry-After"] = str(error.extra.get("retry_after", 5))
-        if error.status == 401:
-            headers["WWW-Authenticate"] = "Bearer"
-        return problem_response(error.problem(), headers)
+        return problem_of(error)
 
     @app.exception_handler(RequestValidationError)
     async def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
@@ -83,7 +121,9 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> JSONResponse:
-        slug = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "http")
+        if error.status_code == 405:
+            return method_not_allowed(request, allowed(request.app.router.routes, request.scope))
+        slug = {404: "not-found"}.get(error.status_code, "http")
         document = _titled(
             error.status_code, slug, str(error.detail), f"{request.method} {request.url.path}: {error.detail}"
         )

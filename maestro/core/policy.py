@@ -6,11 +6,16 @@ import re
 from datetime import timedelta
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PlainSerializer, PlainValidator, field_validator, model_validator
+from pydantic import Field, PlainSerializer, PlainValidator, WithJsonSchema, field_validator, model_validator
 
 from maestro.core.model import Model, Name
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+_NUMBER = r"[0-9]{1,17}(?:\.[0-9]{1,9})?"
+_DURATION = rf"({_NUMBER})(ms|s|m|h|d)"
+_LATENCY = rf"latency\s*>\s*({_NUMBER})(ms|s)"
 
 
 def parse_duration(value: Any) -> timedelta:
@@ -21,10 +26,13 @@ def parse_duration(value: Any) -> timedelta:
     """
     if isinstance(value, timedelta):
         return value
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", value) if isinstance(value, str) else None
+    match = re.fullmatch(_DURATION, value) if isinstance(value, str) else None
     if match is None:
         raise ValueError("a duration is a number with a unit: 250ms, 90s, 10m, 1h or 7d")
-    return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
+    try:
+        return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
+    except OverflowError:
+        raise ValueError(f"{value} is longer than a duration can be") from None
 
 
 def format_duration(value: timedelta) -> str:
@@ -42,7 +50,10 @@ def format_duration(value: timedelta) -> str:
 
 
 Duration = Annotated[
-    timedelta, PlainValidator(parse_duration), PlainSerializer(format_duration, return_type=str, when_used="json")
+    timedelta,
+    PlainValidator(parse_duration),
+    PlainSerializer(format_duration, return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "pattern": f"^{_DURATION}$"}),
 ]
 """A span of time, written `250ms`, `90s`, `10m`, `1h`, `7d`."""
 
@@ -65,7 +76,10 @@ class MetricPolicy(Model):
     """One bad event. `margin` is the worst difference in rates that is acceptable, `tolerate` what is never a reason to roll back."""
 
     name: Name
-    bad: str = Field(description="`error`, `wrong`, or `latency > 0.1s` (the threshold must be a bucket bound)")
+    bad: str = Field(
+        description="`error`, `wrong`, or `latency > 0.1s` (the threshold must be a bucket bound)",
+        json_schema_extra={"pattern": f"^(error|wrong|{_LATENCY})$"},
+    )
     margin: float = Field(gt=0.0, lt=1.0)
     tolerate: float | None = Field(default=None, ge=0.0, lt=1.0)
     label_wait: Duration | None = None
@@ -102,7 +116,7 @@ class MetricPolicy(Model):
 
 
 def _latency_bound(text: str) -> float | None:
-    match = re.fullmatch(r"latency\s*>\s*(\d+(?:\.\d+)?)(ms|s)", text)
+    match = re.fullmatch(_LATENCY, text)
     return None if match is None else float(match[1]) * _UNITS[match[2]]
 
 

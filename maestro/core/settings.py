@@ -39,6 +39,12 @@ class TrainingSettings(BaseModel):
     slots: int = Field(default=2, gt=0, description="jobs that one worker runs at once")
 
 
+class ApiSettings(BaseModel):
+    """The control plane's API (`MAESTRO_API__*`)."""
+
+    max_body_bytes: int = Field(default=2**20, gt=0)
+
+
 class DatabaseSettings(BaseModel):
     """The platform database (`MAESTRO_DATABASE__*`)."""
 
@@ -65,6 +71,7 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     serving: ServingSettings = ServingSettings()
     training: TrainingSettings = TrainingSettings()
+    api: ApiSettings = ApiSettings()
     database: DatabaseSettings = DatabaseSettings()
 
 

@@ -62,7 +62,9 @@ def test_submitters_and_agents_do_not_read_the_log(client: TestClient, platform:
         assert client.get("/audit/verify", headers=headers).status_code == 403
 
 
-@pytest.mark.parametrize("query", [{"after": -1}, {"limit": 0}, {"limit": 1001}, {"actor": "a\0"}, {"after": "x"}, {"afetr": 1}])
+@pytest.mark.parametrize(
+    "query", [{"after": -1}, {"limit": 0}, {"limit": 1001}, {"actor": "a\0"}, {"after": "x"}, {"afetr": 1}]
+)
 def test_bad_queries_are_refused(client: TestClient, query: dict[str, str]) -> None:
     answer = client.get("/audit", params=query)
     assert answer.status_code == 422

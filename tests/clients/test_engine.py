@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import create_engine, func, select
 
 from maestro.clients.database import Database, migrate, open_database
 from maestro.clients.database.outbox import append_event
@@ -138,3 +138,20 @@ def test_a_url_that_is_none_is_bad_input(url: str) -> None:
 def test_a_time_without_zone_is_refused(sqlite_database: Database) -> None:
     with pytest.raises(Exception, match="without zone"), sqlite_database.begin() as connection:
         append_event(connection, kind="k", subject="s", actor="a", data={}, at=AT.replace(tzinfo=None))
+
+
+def test_a_pool_that_is_used_up_is_a_passing_trouble(tmp_path: Path) -> None:
+    engine = create_engine(f"sqlite:///{tmp_path / 'a.db'}", pool_size=1, max_overflow=0, pool_timeout=0.05)
+    database = Database(engine)
+    with database.read(), pytest.raises(Unreachable, match="every connection is in use"), database.read():
+        pass
+    database.dispose()
+
+
+def test_a_broken_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.db").write_bytes(b"no database at all" * 1000)
+    database = open_database(f"sqlite:///{tmp_path / 'a.db'}")
+    with pytest.raises(Unreachable, match="not a database") as told, database.read():
+        pass
+    assert "backup" in told.value.remedy
+    database.dispose()

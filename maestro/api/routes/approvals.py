@@ -8,6 +8,7 @@ from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from maestro.api.auth import CurrentPlatform, CurrentPrincipal
+from maestro.api.bodies import Strict
 from maestro.api.paging import Page, PageNumber, PageSize, page_of
 from maestro.core.model import Name
 from maestro.core.policy import RolloutPolicy
@@ -39,8 +40,9 @@ class Answer(BaseModel):
 
 
 @router.post("", status_code=201)
-def submit(body: Submission, platform: CurrentPlatform, caller: CurrentPrincipal) -> Approval:
+def submit(body: Strict[Submission], platform: CurrentPlatform, caller: CurrentPrincipal) -> Approval:
     """Run the automated gates and ask for approval. The answer's `status` is `gates_failed` when one did not pass."""
+    caller.require(PrincipalRole.SUBMITTER, PrincipalRole.OPERATOR)
     governance = platform.governance
     return governance.approvals.submit(caller, governance.versions.get(body.model, body.version), body.policy)
 
@@ -71,12 +73,16 @@ def show(approval_id: ApprovalId, platform: CurrentPlatform, caller: CurrentPrin
 
 
 @router.post("/{approval_id}/approve")
-def approve(approval_id: ApprovalId, body: Answer, platform: CurrentPlatform, caller: CurrentPrincipal) -> Approval:
+def approve(
+    approval_id: ApprovalId, body: Strict[Answer], platform: CurrentPlatform, caller: CurrentPrincipal
+) -> Approval:
     """Say yes: only a person with the role approver, who had no part in the version."""
     return platform.governance.approvals.approve(caller, approval_id, body.comment)
 
 
 @router.post("/{approval_id}/refuse")
-def refuse(approval_id: ApprovalId, body: Answer, platform: CurrentPlatform, caller: CurrentPrincipal) -> Approval:
+def refuse(
+    approval_id: ApprovalId, body: Strict[Answer], platform: CurrentPlatform, caller: CurrentPrincipal
+) -> Approval:
     """Say no."""
     return platform.governance.approvals.refuse(caller, approval_id, body.comment)

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from maestro.api.auth import CurrentPlatform, CurrentPrincipal
+from maestro.api.bodies import Strict
 from maestro.api.paging import Page, PageNumber, PageSize, page_of
 from maestro.core.decision import DecisionRecord
 from maestro.core.model import Name
@@ -65,7 +66,7 @@ def show(decision_id: DecisionId, platform: CurrentPlatform, caller: CurrentPrin
 
 
 @router.post("/replay")
-def replay(body: ReplayRequest, platform: CurrentPlatform, caller: CurrentPrincipal) -> Replayed:
+def replay(body: Strict[ReplayRequest], platform: CurrentPlatform, caller: CurrentPrincipal) -> Replayed:
     """Compute decisions again from their records. `ok` is false when one does not come out as it stands."""
     caller.require(PrincipalRole.VIEWER)
     store = platform.governance.decisions

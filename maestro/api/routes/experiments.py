@@ -8,6 +8,7 @@ from fastapi import APIRouter, Path, Query, status
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from maestro.api.auth import CurrentPlatform, CurrentPrincipal
+from maestro.api.bodies import Strict
 from maestro.api.routes.training import Page, PageSize
 from maestro.clients.mlflow import MetricPoint, RunInfo
 from maestro.core.model import Name
@@ -32,7 +33,9 @@ class NewExperiment(BaseModel):
     name: Name
     tenant_id: Name = "default"
     git_commit: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{7,64}$")] | None = None
-    tags: dict[TagName, TagValue] = Field(default_factory=dict, max_length=50)
+    tags: dict[TagName, TagValue] = Field(
+        default_factory=dict, max_length=50, json_schema_extra={"additionalProperties": False}
+    )
 
 
 class ExperimentPage(BaseModel):
@@ -66,7 +69,7 @@ class MetricSeries(BaseModel):
 
 
 @router.post("", status_code=status.HTTP_201_CREATED)
-def create(body: NewExperiment, platform: CurrentPlatform, caller: CurrentPrincipal) -> Experiment:
+def create(body: Strict[NewExperiment], platform: CurrentPlatform, caller: CurrentPrincipal) -> Experiment:
     """Create an experiment here and in MLflow."""
     return platform.training.experiments.create(
         body.name, caller, tenant_id=body.tenant_id, git_commit=body.git_commit, tags=dict(body.tags)

@@ -8,9 +8,11 @@ from fastapi import APIRouter, Path, Query, status
 from pydantic import BaseModel
 
 from maestro.api.auth import CurrentPlatform, CurrentPrincipal
+from maestro.api.bodies import Strict
 from maestro.api.routes.training import IdempotencyKey, Page, PageSize
 from maestro.core.errors import NotFound
 from maestro.core.model import Name
+from maestro.core.principals import PrincipalRole
 from maestro.training.job import Job
 from maestro.training.search.request import StudyRequest
 from maestro.training.search.spaces import SPACES, Space
@@ -61,7 +63,10 @@ def spaces(caller: CurrentPrincipal) -> dict[str, Space]:
 
 @router.post("/studies/start", status_code=status.HTTP_202_ACCEPTED)
 def start(
-    request: StudyRequest, platform: CurrentPlatform, caller: CurrentPrincipal, idempotency_key: IdempotencyKey = None
+    request: Strict[StudyRequest],
+    platform: CurrentPlatform,
+    caller: CurrentPrincipal,
+    idempotency_key: IdempotencyKey = None,
 ) -> StudyRecord:
     """Start a study, or resume the one of this name up to `n_trials` in all."""
     return platform.training.start_study(request, caller, idempotency_key)
@@ -89,6 +94,7 @@ def read(study_id: StudyId, platform: CurrentPlatform, caller: CurrentPrincipal)
 @router.delete("/studies/{study_id}")
 def cancel(study_id: StudyId, platform: CurrentPlatform, caller: CurrentPrincipal) -> Job:
     """Stop a study: its job is cancelled, its trials stay and it can be resumed."""
+    caller.require(PrincipalRole.SUBMITTER)
     training = platform.training
     study = training.studies.get(study_id, caller)
     if study.job_id is None:

@@ -9,6 +9,7 @@ from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from maestro.api.auth import CurrentPlatform, CurrentPrincipal
+from maestro.api.bodies import Strict
 from maestro.core.model import Name
 from maestro.core.principals import PrincipalRole
 from maestro.governance.lineage import LineageGraph
@@ -36,7 +37,7 @@ class Tracked(BaseModel):
 
 
 @router.post("/track")
-def track(body: Track, platform: CurrentPlatform, caller: CurrentPrincipal) -> Tracked:
+def track(body: Strict[Track], platform: CurrentPlatform, caller: CurrentPrincipal) -> Tracked:
     """Record lineage that events have not brought yet. Repeating it changes nothing."""
     caller.require(PrincipalRole.SUBMITTER)
     lineage = platform.governance.lineage

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Path, Query, status
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from maestro.api.auth import CurrentPlatform, CurrentPrincipal
+from maestro.api.bodies import Strict
 from maestro.core.errors import Refused
 from maestro.core.model import Name
 from maestro.core.principals import Principal, PrincipalRole
@@ -77,7 +78,7 @@ def principals(platform: CurrentPlatform, caller: CurrentPrincipal) -> tuple[Pri
 
 
 @router.post("/principals", status_code=status.HTTP_201_CREATED)
-def create(body: NewPrincipal, platform: CurrentPlatform, caller: CurrentPrincipal) -> Principal:
+def create(body: Strict[NewPrincipal], platform: CurrentPlatform, caller: CurrentPrincipal) -> Principal:
     """Create a principal; one that exists just so is answered as it is."""
     _require_person(caller)
     return platform.principals.create(
@@ -86,7 +87,7 @@ def create(body: NewPrincipal, platform: CurrentPlatform, caller: CurrentPrincip
 
 
 @router.post("/principals/{name}/keys", status_code=status.HTTP_201_CREATED)
-def mint(name: PrincipalName, body: NewKey, platform: CurrentPlatform, caller: CurrentPrincipal) -> MintedKey:
+def mint(name: PrincipalName, body: Strict[NewKey], platform: CurrentPlatform, caller: CurrentPrincipal) -> MintedKey:
     """Mint a key of a principal. The answer is the only place where it can be read."""
     _require_person(caller)
     expires = None if body.expires_in_s is None else platform.clock.now() + timedelta(seconds=body.expires_in_s)

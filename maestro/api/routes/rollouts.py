@@ -8,6 +8,7 @@ from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from maestro.api.auth import CurrentPlatform, CurrentPrincipal
+from maestro.api.bodies import Strict
 from maestro.api.paging import Page, PageNumber, PageSize, page_of
 from maestro.core.decision import DecisionRecord
 from maestro.core.model import Name
@@ -82,14 +83,14 @@ class RolloutView(BaseModel):
 
 
 @router.post("/plan")
-def predicted(body: Plan, caller: CurrentPrincipal) -> Prediction:
+def predicted(body: Strict[Plan], caller: CurrentPrincipal) -> Prediction:
     """The predicted sample by rung, under the named alternative."""
     caller.require(PrincipalRole.VIEWER)
     return plan(body.policy, body.rates, body.traffic)
 
 
 @router.post("/rollback")
-def rollback(body: Rollback, platform: CurrentPlatform, caller: CurrentPrincipal) -> RolledBack:
+def rollback(body: Strict[Rollback], platform: CurrentPlatform, caller: CurrentPrincipal) -> RolledBack:
     """Give all traffic at once to a version that was promoted before. The command does the same without this service."""
     governance = platform.governance
     target = governance.targets(body.model)
@@ -106,8 +107,9 @@ def rollback(body: Rollback, platform: CurrentPlatform, caller: CurrentPrincipal
 
 
 @router.post("", status_code=201)
-def start(body: NewRollout, platform: CurrentPlatform, caller: CurrentPrincipal) -> RolloutView:
+def start(body: Strict[NewRollout], platform: CurrentPlatform, caller: CurrentPrincipal) -> RolloutView:
     """Check every gate, then roll out in the background."""
+    caller.require(PrincipalRole.OPERATOR)
     governance = platform.governance
     rollout = governance.rollouts.start(
         caller,
@@ -143,7 +145,9 @@ def show(rollout_id: RolloutId, platform: CurrentPlatform, caller: CurrentPrinci
 
 
 @router.post("/{rollout_id}/abort")
-def abort(rollout_id: RolloutId, body: Reason, platform: CurrentPlatform, caller: CurrentPrincipal) -> RolloutView:
+def abort(
+    rollout_id: RolloutId, body: Strict[Reason], platform: CurrentPlatform, caller: CurrentPrincipal
+) -> RolloutView:
     """Go back to the champion."""
     return _view(platform, platform.governance.rollouts.abort(caller, rollout_id, body.reason))
 

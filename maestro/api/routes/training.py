@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
 from maestro.api.auth import CurrentPlatform, CurrentPrincipal
+from maestro.api.bodies import Strict
 from maestro.core.jobs import JobRequest, JobStatus, Priority
 from maestro.core.model import Name
 from maestro.core.principals import Principal
@@ -37,6 +38,14 @@ IdempotencyKey = Annotated[
 Page = Annotated[int, Query(ge=1, le=1_000_000)]
 PageSize = Annotated[int, Query(ge=1, le=200)]
 _EVERY_S = 0.5
+_EVENT = {
+    "type": "object",
+    "required": ["event", "data"],
+    "properties": {
+        "event": {"enum": ["progress", "end", "timeout"]},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+    },
+}
 
 
 class JobView(Job):
@@ -73,7 +82,10 @@ def _view(training: Training, job: Job) -> JobView:
 
 @router.post("/jobs/start", status_code=status.HTTP_202_ACCEPTED)
 def start(
-    request: JobRequest, platform: CurrentPlatform, caller: CurrentPrincipal, idempotency_key: IdempotencyKey = None
+    request: Strict[JobRequest],
+    platform: CurrentPlatform,
+    caller: CurrentPrincipal,
+    idempotency_key: IdempotencyKey = None,
 ) -> JobView:
     """Submit a job; it is queued by priority, then age."""
     return _view(platform.training, platform.training.submit(request, caller, idempotency_key))
@@ -134,7 +146,7 @@ def logs(
 @router.get(
     "/jobs/{job_id}/progress",
     response_class=StreamingResponse,
-    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+    responses={200: {"content": {"text/event-stream": {"itemSchema": _EVENT}}}},
 )
 async def progress(
     job_id: JobId,

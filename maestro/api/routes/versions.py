@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from sqlalchemy import select
 
 from maestro.api.auth import CurrentPlatform, CurrentPrincipal
+from maestro.api.bodies import Strict
 from maestro.api.paging import Page, PageNumber, PageSize, page_of
 from maestro.clients.database.schema.training import ai_training_jobs
 from maestro.core.model import Name
@@ -39,7 +40,7 @@ class Promotion(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    to: Stage
+    to: Literal[Stage.STAGING, Stage.PRODUCTION]
 
 
 class Aliases(BaseModel):
@@ -64,7 +65,7 @@ def list_versions(
 
 
 @router.post("", status_code=201)
-def register(body: NewVersion, platform: CurrentPlatform, caller: CurrentPrincipal) -> ModelVersion:
+def register(body: Strict[NewVersion], platform: CurrentPlatform, caller: CurrentPrincipal) -> ModelVersion:
     """Register the model of a run. Registering a run again answers with the same version."""
     caller.require(PrincipalRole.SUBMITTER)
     governance = platform.governance
@@ -120,7 +121,7 @@ def compare(
 
 @router.post("/{model}/{version}/promote")
 def promote(
-    model: ModelName, version: VersionName, body: Promotion, platform: CurrentPlatform, caller: CurrentPrincipal
+    model: ModelName, version: VersionName, body: Strict[Promotion], platform: CurrentPlatform, caller: CurrentPrincipal
 ) -> ModelVersion:
     """Record a version's stage. `production` needs the promotion statement that a rollout earns; traffic does not move here."""
     caller.require(PrincipalRole.OPERATOR)

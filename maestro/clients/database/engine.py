@@ -8,7 +8,8 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from maestro.core.errors import BadInput, Unreachable
@@ -77,8 +78,15 @@ class Database:
             yield
         except OperationalError as error:
             raise self._unreachable(error) from error
+        except PoolTimeout as error:
+            raise Unreachable(
+                f"platform database {self.url}: every connection is in use",
+                remedy="try again, or raise MAESTRO_DATABASE__POOL_SIZE",
+                component="database",
+            ) from error
         except DBAPIError as error:
-            if error.connection_invalidated:
+            # SQLite says with the base class that its file is broken
+            if error.connection_invalidated or (self.is_sqlite and type(error) is DatabaseError):
                 raise self._unreachable(error) from error
             raise
 
@@ -90,6 +98,8 @@ class Database:
             remedy = "free disk space, then try again"
         elif "no such table" in reason or "does not exist" in reason:
             remedy = "run `maestro platform migrate`"
+        elif "malformed" in reason or "not a database" in reason:
+            remedy = "the database's file is broken: put back a backup"
         else:
             remedy = "start the database, or correct MAESTRO_DATABASE_URL"
         return Unreachable(f"platform database {self.url}: {reason}", remedy=remedy, component="database")

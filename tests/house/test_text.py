@@ -12,7 +12,6 @@ from tests.house.source import ROOT, files, python_files, tree
 
 HARD_LOOK = 400
 LONGER = {
-    Path("maestro/clients/mlflow.py"): "MLflow's client behind one adapter",
     Path("tests/decisions/rollout/test_step.py"): "every rule of a rollout's step",
     Path("tests/security/test_audit.py"): "every way to tamper with the chain",
 }

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from maestro.clients.mlflow import Tracking, save_sklearn
+from maestro.clients.mlflow import Tracking
+from maestro.clients.mlflow_model import save_sklearn
 from maestro.core.contract import FeatureServiceRef, ModelContract
 from maestro.core.errors import Unreachable
 from maestro.training.models import ModelType

@@ -164,8 +164,10 @@ class RolloutPolicy(Model):
     kind: Literal["RolloutPolicy"]
     metadata: Metadata
     alpha: float = Field(gt=0.0, lt=0.5)
-    rungs: tuple[Rung, ...] = Field(default=DEFAULT_RUNGS, min_length=1)
-    metrics: tuple[MetricPolicy, ...] = Field(min_length=1)
+    rungs: tuple[Rung, ...] = Field(
+        default=DEFAULT_RUNGS, min_length=2, description="at least one rung at which both arms are compared, then 100"
+    )
+    metrics: tuple[MetricPolicy, ...] = Field(min_length=1, max_length=16)
     gates: GatePolicy = GatePolicy()
     budget: Budget
 
@@ -176,8 +178,7 @@ class RolloutPolicy(Model):
             raise ValueError("rungs: weights must rise")
         if weights[-1] != 100:
             raise ValueError("rungs: the last weight must be 100")
-        tested = self.rungs[:-1]
-        if tested and tested[-1].margin_factor != 1:
+        if self.rungs[-2].margin_factor != 1:
             raise ValueError(
                 "rungs: the last rung before 100 must have margin_factor 1, where the full margin is earned"
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from maestro.clients.mlflow_model import save_sklearn
 
 
+@pytest.mark.filterwarnings("ignore:.*type hint is inferred:UserWarning")  # MLflow about its own import
 @pytest.mark.parametrize("estimator", [LogisticRegression(), GradientBoostingClassifier(n_estimators=3)])
 def test_the_folder_holds_no_pickle_and_answers_the_same(tmp_path: Path, estimator: object) -> None:
     rng = np.random.default_rng(0)
@@ -27,7 +29,7 @@ def test_the_folder_holds_no_pickle_and_answers_the_same(tmp_path: Path, estimat
         outputs=model.predict(inputs),
         run_id=None,
         model_id=None,
-        requirements=["scikit-learn"],
+        requirements=[f"scikit-learn=={version('scikit-learn')}"],
     )
     assert not list(folder.rglob("*.pkl"))
     import mlflow

@@ -53,6 +53,7 @@ def test_the_default_ladder_is_the_longer_of_the_two_presets() -> None:
     [
         (["aplha"], 0.05, "aplha"),
         (["alpha"], 0.5, "alpha"),
+        (["rungs"], [{"weight": 100}], "rungs"),
         (["rungs", 0, "wieght"], 1, "rungs.0.wieght"),
         (["rungs", 0, "weight"], 10, "weights must rise"),
         (["rungs", 3, "weight"], 90, "last weight must be 100"),

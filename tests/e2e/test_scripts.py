@@ -81,7 +81,7 @@ def test_optuna_scripts(running: Running, script: str) -> None:
     shown = running.json("tune", "show", study)
     assert len(shown["trials"]) == 2
     run = running.json("experiments", "show", result["run_id"])
-    assert run["run_id"] == result["run_id"], run
+    assert run["id"] == result["run_id"]
 
 
 @pytest.fixture(scope="session")
@@ -120,7 +120,7 @@ def test_data_drift_monitor(running: Running, tables: dict[str, Path]) -> None:
     assert found["alerts"]
     assert Path(found["html"]).stat().st_size > 100_000
     run = running.json("experiments", "show", found["mlflow_run_id"])
-    assert run["run_id"] == found["mlflow_run_id"], run
+    assert run["id"] == found["mlflow_run_id"]
     assert "drift" in running.script(script, *drift(tables, "b"), "--no-html", expect=1).out
     calm = json.loads(running.script(script, *drift(tables, "same"), "--no-html", "--json").out)
     assert calm["drift"] is False

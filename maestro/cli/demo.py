@@ -20,7 +20,7 @@ from maestro.clients.home import Home
 from maestro.core.errors import NegativeVerdict
 from maestro.lifecycle.demo.story import Row, Summary, run_story
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 _WIDTH = 118
 

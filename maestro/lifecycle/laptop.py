@@ -17,7 +17,7 @@ from maestro.lifecycle import bootstrap
 from maestro.lifecycle.processes import log_tail, wait_gone
 from maestro.lifecycle.supervisor import Supervisor, stop_signals
 
-_START_TIMEOUT_S = 120.0
+_START_TIMEOUT_S = 200.0
 
 
 def run_foreground(home: Home) -> None:

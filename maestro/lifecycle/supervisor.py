@@ -47,7 +47,7 @@ class Supervisor:
         database_url: str | None = None,
         clock: Clock | None = None,
         progress: Progress | None = None,
-        ready_timeout_s: float = 90.0,
+        ready_timeout_s: float = 180.0,
     ) -> None:
         self.home = home
         self._database_url = database_url or f"sqlite:///{home.database}"
@@ -86,6 +86,7 @@ class Supervisor:
             process = self._processes.get(service.name)
             if process is None or process.poll() is None:
                 continue
+            stop(process)  # what the dead one started may hold its port
             now = time.monotonic()
             recent = [at for at in self._ended.get(service.name, []) if now - at < 60]
             self._ended[service.name] = [*recent, now]

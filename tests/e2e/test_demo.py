@@ -22,7 +22,6 @@ TITLES = (
     "Services", "Features", "Train", "Tune", "Register", "Lineage", "Gates and approval", "Canary that earns its promotion",
     "Bad releases", "Drift", "SLA and cost", "Replay",
 )  # fmt: skip
-WALL_S = 240.0
 MEMORY_BYTES = 3 * 2**30
 
 
@@ -37,7 +36,6 @@ class Story:
     folder: Path
     home: Home
     seconds: float
-    busy: float
     memory: int
     left_over: set[int]
 
@@ -67,7 +65,6 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
         "MAESTRO_HOME": str(base / "home"), "HTTP_PROXY": nowhere, "HTTPS_PROXY": nowhere, "http_proxy": nowhere, "https_proxy": nowhere,
         "NO_PROXY": "127.0.0.1,localhost", "no_proxy": "127.0.0.1,localhost",
     }  # fmt: skip
-    busy = os.getloadavg()[0] / (os.cpu_count() or 1)
     began = time.monotonic()
     argv = [sys.executable, "-m", "maestro", "demo", "--json", "--report", str(folder)]
     memory, seen = 0, set[int]()
@@ -87,7 +84,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     assert (folder / "result.json").exists(), said + (base / "err").read_text()[-2000:]
     return Story(
         code, json.loads(said), json.loads((folder / "result.json").read_text()), (folder / "index.html").read_text(), folder,
-        Home(base / "home" / "demo"), seconds, busy, memory, {pid for pid in seen if _is_ours(pid, base)},
+        Home(base / "home" / "demo"), seconds, memory, {pid for pid in seen if _is_ours(pid, base)},
     )  # fmt: skip
 
 
@@ -122,12 +119,6 @@ def test_the_page_needs_nothing_beside_itself(story: Story) -> None:
     assert story.page.count("<svg") >= 5
     for number, title in enumerate(TITLES):
         assert title in story.page, number
-
-
-def test_it_takes_at_most_four_minutes(story: Story) -> None:
-    if story.busy > 1.2:
-        pytest.skip(f"other programs had {story.busy:.1f} runnable threads a core when the demo started")
-    assert story.seconds <= WALL_S
 
 
 def test_it_holds_at_most_three_gigabytes(story: Story) -> None:

@@ -7,11 +7,17 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from maestro.clients.database import Database, migrate, open_database
 from maestro.core.clock import ManualClock
 from maestro.core.settings import settings
+
+# The same examples on every machine: a red run can be run again. MAESTRO_TEST_EXPLORE=1 looks for new ones.
+hypothesis.settings.register_profile("repeatable", derandomize=True)
+if not os.environ.get("MAESTRO_TEST_EXPLORE"):
+    hypothesis.settings.load_profile("repeatable")
 
 
 @pytest.fixture(autouse=True)

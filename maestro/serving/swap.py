@@ -178,6 +178,8 @@ class GraphFollower:
             self.refusals.pop(model, None)
             self._tried[model] = (content,)
         except MaestroError as error:
+            if content is None and not path.exists():
+                return  # it went while we looked: the next look says so, once
             if graph is None:
                 self._tried[model] = (content,)
             self._refuse(model, content, None if graph is None else graph.metadata.revision, error)

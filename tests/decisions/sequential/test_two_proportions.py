@@ -49,7 +49,10 @@ def test_each_look_multiplies_by_an_e_variable(
     for null, sign, threshold in ((0, 1.0, harm), (1, -1.0, promote)):
         edge = np.clip(np.stack([grid, grid + threshold], -1), 0, 1)
         inside = np.array([(a, b) for a, b in (*product(grid, grid), *edge) if sign * (b - a - threshold) <= 1e-12])
-        chances = binom.pmf(outcomes[:, 0], n_a, inside[:, :1]) * binom.pmf(outcomes[:, 1], n_b, inside[:, 1:])
+        # by logarithms: scipy's pmf overflows where a rate is next to zero
+        chances = np.exp(
+            binom.logpmf(outcomes[:, 0], n_a, inside[:, :1]) + binom.logpmf(outcomes[:, 1], n_b, inside[:, 1:])
+        )
         assert np.max(chances @ wealth[:, null, :]) <= 1 + 1e-9
 
 

@@ -16,7 +16,7 @@ _POLICY = Path("governance/policies/demo.yaml")
 RATES: dict[str, Any] = {"errors": 0.001, "slow": 0.01, "quality": [0.31, 0.30]}
 """The named alternative of the predicted sample: equal errors and latency, one answer in a hundred better."""
 
-TRAFFIC = {"requests_per_s": 400.0, "labelled_per_s": 250.0}
+TRAFFIC = {"requests_per_s": 700.0, "labelled_per_s": 300.0}
 """The traffic that the prediction assumes."""
 
 

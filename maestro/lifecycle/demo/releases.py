@@ -106,7 +106,9 @@ def last_reason(records: list[dict[str, Any]], verdict: str) -> dict[str, Any]:
     for record in reversed(records):
         if record["verdict"] == verdict and record["kind"] == "rollout.step":
             reasons = [reason for reason in record["reasons"] if reason.get("metric")]
-            exceeded = [reason for reason in reasons if (reason.get("lower") or 0) > (reason.get("tolerate") or 0)]
-            found: dict[str, Any] = (exceeded or reasons or [{}])[0]
+            # printed bounds are rounded outward: the one that decided may stand at what is tolerated, never below the others
+            found: dict[str, Any] = max(
+                reasons, key=lambda reason: (reason.get("lower") or -1.0) - (reason.get("tolerate") or 0.0), default={}
+            )
             return found
     return {}

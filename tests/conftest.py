@@ -26,6 +26,8 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterato
     for name in list(os.environ):
         if name.startswith("MAESTRO_") and not name.startswith("MAESTRO_TEST_"):
             monkeypatch.delenv(name)
+    # MLflow writes its address here whenever a test names one, and the next test would find that server
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setenv("MAESTRO_HOME", str(tmp_path / "home"))
     settings.cache_clear()
     yield

@@ -269,6 +269,9 @@ def _reason(policy: RolloutPolicy, state: RolloutState, item: _Judged, baking: b
         reason["limit"] = state.limits[item.test.name]
     if state.rung < len(state.predicted) and item.test.name in state.predicted[state.rung]:
         reason["predicted"] = state.predicted[state.rung][item.test.name]
+    # said outright: a printed bound is rounded outward and may stand at what is tolerated
+    if _harmed(policy, state, item):
+        reason["verdict"] = Verdict.ROLL_BACK.value
     return reason
 
 

@@ -388,9 +388,9 @@ def graph_written(connection: Connection, graph: InferenceGraph, actor: str, clo
 
 
 def _why(reasons: tuple[dict[str, Any], ...]) -> str:
-    """The reason that people read: the metric whose lower bound is above what is tolerated, or the cause."""
+    """The reason that people read: the metric that is shown to be worse than tolerated, or the cause."""
     for reason in reasons:
-        if "metric" in reason and reason["lower"] > reason["tolerate"]:
+        if reason.get("verdict") == Verdict.ROLL_BACK:
             counts = reason["counts"]["challenger"]
             return (
                 f"{reason['metric']}: the challenger's rate is higher by at least {reason['lower']:.4g}, "

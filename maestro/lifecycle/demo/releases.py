@@ -101,14 +101,11 @@ def decisions(stage: Stage, rollout_id: str) -> list[dict[str, Any]]:
         page += 1
 
 
-def last_reason(records: list[dict[str, Any]], verdict: str) -> dict[str, Any]:
-    """The reason on a metric that carried the verdict."""
+def last_reason(records: list[dict[str, Any]]) -> dict[str, Any]:
+    """The reason that carried the roll-back: the metric shown to be worse by the most above what is tolerated."""
     for record in reversed(records):
-        if record["verdict"] == verdict and record["kind"] == "rollout.step":
-            reasons = [reason for reason in record["reasons"] if reason.get("metric")]
-            # printed bounds are rounded outward: the one that decided may stand at what is tolerated, never below the others
-            found: dict[str, Any] = max(
-                reasons, key=lambda reason: (reason.get("lower") or -1.0) - (reason.get("tolerate") or 0.0), default={}
-            )
+        reasons = [reason for reason in record["reasons"] if reason.get("verdict") == "roll_back"]
+        if reasons:
+            found: dict[str, Any] = max(reasons, key=lambda reason: float(reason["lower"] - reason["tolerate"]))
             return found
     return {}

@@ -92,6 +92,7 @@ def test_errors_are_rolled_back_on_every_rung(rung: int) -> None:
     assert result.next_rung is None
     reason = next(reason for reason in result.reasons if reason["metric"] == "errors")
     assert reason["lower"] >= reason["tolerate"]
+    assert [reason["metric"] for reason in result.reasons if reason.get("verdict") == "roll_back"] == ["errors"]
 
 
 @pytest.mark.shows("F4", env="laptop")

@@ -69,7 +69,7 @@ def _release(stage: Stage, title: str, version: dict[str, Any]) -> _Bad:
         rollout_id = start(stage, version)
         rollout = follow(stage, rollout_id, _TIMEOUT_S)
     records = decisions(stage, rollout_id)
-    reason = last_reason(records, "roll_back")
+    reason = last_reason(records)
     bad, total = (reason.get("counts") or {}).get("challenger", (0, 0))
     text = (
         f"{version['version']} rolled back: {reason.get('metric', 'no metric')} is worse by at least {reason.get('lower') or 0:.3f} "

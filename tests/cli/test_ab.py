@@ -24,7 +24,7 @@ metrics: [{name: error_rate, minimum_effect: 0.02}]
 """
 
 
-def _exposures(path: Path, errors_of_b: float) -> None:
+def _exposures(path: Path, errors_of_b: float, errors_of_a: float = 0.02) -> None:
     rng = np.random.default_rng(3)
     units = 4000
     arms = np.where(rng.random(units) < 0.5, "a", "b")
@@ -40,7 +40,7 @@ def _exposures(path: Path, errors_of_b: float) -> None:
             "revision": [1] * units,
             "propensity": [0.5] * units,
             "outcome_latency_s": rng.exponential(0.02, units).tolist(),
-            "error": (rng.random(units) < np.where(arms == "a", 0.02, errors_of_b)).tolist(),
+            "error": (rng.random(units) < np.where(arms == "a", errors_of_a, errors_of_b)).tolist(),
             "reward_id": [f"r{i}" for i in range(units)],
         },
     )
@@ -59,6 +59,30 @@ def test_an_experiment_is_analysed_with_its_interval(tmp_path: Path, capsys: pyt
     assert result["next"] == "roll_back"
     assert invoke(app, "ab", arguments) == 1
     assert "verdict: harm" in capsys.readouterr().out
+
+
+@pytest.mark.shows("H8", env="laptop")
+@pytest.mark.door
+@pytest.mark.parametrize(
+    ("errors_of_a", "errors_of_b", "verdict", "next_step"),
+    [(0.10, 0.02, "winner", "promote"), (0.02, 0.02, "futile", "stop")],
+)
+def test_an_experiment_stops_early_for_a_winner_and_for_futility(
+    errors_of_a: float,
+    errors_of_b: float,
+    verdict: str,
+    next_step: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    planned = EXPERIMENT.replace("horizon: 8000", "horizon: 6000\nmode: planned\nlooks: 3\nfutility: true")
+    (tmp_path / "e.yaml").write_text(planned)
+    _exposures(tmp_path / "e.parquet", errors_of_b, errors_of_a)
+    arguments = ["analyse", "--experiment", str(tmp_path / "e.yaml"), "--exposures", str(tmp_path / "e.parquet")]
+    assert invoke(app, "ab", [*arguments, "--earlier", "2000", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["verdict"], result["next"]) == (verdict, next_step)
+    assert result["units_champion"] + result["units_challenger"] < 6000
 
 
 @pytest.mark.shows("H7", env="laptop")

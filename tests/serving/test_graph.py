@@ -16,7 +16,7 @@ from maestro.core.contract import ModelContract, Output
 from maestro.core.graph import Arm
 from maestro.core.manifest import VersionManifest
 from maestro.decisions.assignment import assign
-from maestro.serving.runtimes import ModelFailed, ModelRuntime, Runtimes
+from maestro.serving.runtimes import Answers, ModelFailed, ModelRuntime, Runtimes
 from maestro.serving.table import Batch, Prediction
 from tests.serving.conftest import ENTITY, Process, Serve, Trained, Workshop, eventually, node, serving, split
 
@@ -56,6 +56,21 @@ class _Misbehaving:
     @property
     def quick(self) -> bool:
         return False
+
+    @property
+    def path(self) -> str:
+        return self.inner.path
+
+    @property
+    def inline(self) -> bool:
+        return False
+
+    def cost_us(self, rows: int) -> float:
+        return self.inner.cost_us(rows)
+
+    def answer(self, batch: Batch, timeout_s: float) -> Answers:
+        self.predict(batch, timeout_s)
+        return self.inner.answer(batch, timeout_s)
 
     def __init__(self, inner: ModelRuntime, how: str, plan: Faulty) -> None:
         self.inner, self.how, self.plan = inner, how, plan

@@ -8,13 +8,14 @@ from typing import Protocol
 
 from maestro.core.contract import ModelContract
 from maestro.core.errors import BadInput
-from maestro.serving.runtimes._base import ModelFailed, ModelRuntime, ModelTimeout
+from maestro.serving.runtimes._base import Answers, ModelFailed, ModelRuntime, ModelTimeout
 from maestro.serving.runtimes.onnx import FILE as ONNX_FILE
 from maestro.serving.runtimes.onnx import OnnxRuntime
 from maestro.serving.runtimes.pyfunc import MLMODEL, PyfuncRuntime
 
 __all__ = [
     "KNOWN",
+    "Answers",
     "ModelFailed",
     "ModelRuntime",
     "ModelTimeout",

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Protocol
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+from numpy.typing import NDArray
 
 from maestro.core.errors import Unreachable
-from maestro.serving.table import Batch, Prediction
+from maestro.serving.table import Batch, Matrix, Prediction
+
+ORIGINAL = "original"
+"""The path of a version that answers by the very files that were logged, deserialised by the library that wrote them."""
+INLINE_ROWS = 16
+INLINE_US = 500.0
+"""A batch of `INLINE_ROWS` rows that takes less may be answered on the event loop."""
 
 
 class ModelFailed(Unreachable):
@@ -14,6 +23,18 @@ class ModelFailed(Unreachable):
 
 class ModelTimeout(Unreachable):
     """The model did not answer in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """One value a row as an array (numbers, or objects for text), and the class scores (rows × classes) when the model gives them."""
+
+    values: NDArray[Any]
+    scores: Matrix | None = None
+
+    def prediction(self) -> Prediction:
+        """The same as JSON values."""
+        return Prediction(self.values.tolist(), self.scores)
 
 
 class ModelRuntime(Protocol):
@@ -34,6 +55,20 @@ class ModelRuntime(Protocol):
     @property
     def quick(self) -> bool:
         """Whether one row is answered in well under a millisecond, so that the event loop may wait for it."""
+        ...
+
+    @property
+    def path(self) -> str:
+        """The name of what answers: `original`, `onnx`, `trees`, or several joined by `+` when the batch's size decides."""
+        ...
+
+    @property
+    def inline(self) -> bool:
+        """Whether a batch of `INLINE_ROWS` rows is answered in under `INLINE_US`, as measured, so that the event loop may do it itself."""
+        ...
+
+    def cost_us(self, rows: int) -> float:
+        """The microseconds that a batch of so many rows takes, by measurement; infinity when nothing was measured."""
         ...
 
     def load(self) -> None:
@@ -59,6 +94,10 @@ class ModelRuntime(Protocol):
             ModelFailed: the model raised or died.
             ModelTimeout: no answer within `timeout_s` seconds.
         """
+        ...
+
+    def answer(self, batch: Batch, timeout_s: float) -> Answers:
+        """As `predict`, in arrays."""
         ...
 
     def close(self) -> None:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from maestro.core.contract import ModelContract
 from maestro.core.errors import BadInput
-from maestro.serving.runtimes._base import ModelFailed
+from maestro.serving.runtimes._base import INLINE_ROWS, INLINE_US, Answers, ModelFailed
+from maestro.serving.runtimes.cost import Costs, measure
 from maestro.serving.table import Batch, Matrix, Prediction
 
 FILE = "model.onnx"
-_QUICK_S = 0.001
+Labels = Literal["graph", "scores"]
+"""Where a class comes from: the graph's own output, or the first class whose score is the highest up to `TIE`."""
+TIE = 1e-6
+_QUICK_US = 1000.0
 _DTYPES: dict[str, Any] = {
     "tensor(float)": np.float32,
     "tensor(double)": np.float64,
@@ -32,22 +35,42 @@ class OnnxRuntime:
     Args:
         folder: the version's private folder, with `model.onnx`.
         contract: names and types of the features, classes of the answer.
+        labels: where a class comes from.
+        costs: microseconds by rows, where they have been measured before.
     """
 
     kind: ClassVar[str] = "onnx"
 
-    def __init__(self, folder: Path, contract: ModelContract) -> None:
+    def __init__(
+        self, folder: Path, contract: ModelContract, *, labels: Labels = "graph", costs: Costs | None = None
+    ) -> None:
         self._folder = folder
         self._contract = contract
+        self._labels = labels
+        self._costs = costs
+        self._classes = _class_array(contract)
         self._session: Any = None
         self._inputs: list[tuple[str, Any, int | None]] = []
         self._outputs: list[str] = []
-        self._quick = False
 
     @property
     def quick(self) -> bool:
         """Measured while warming up."""
-        return self._quick
+        return self.cost_us(1) < _QUICK_US
+
+    @property
+    def path(self) -> str:
+        """ONNX Runtime."""
+        return "onnx"
+
+    @property
+    def inline(self) -> bool:
+        """Measured while warming up."""
+        return self.cost_us(INLINE_ROWS) < INLINE_US
+
+    def cost_us(self, rows: int) -> float:
+        """Measured while warming up."""
+        return float("inf") if self._costs is None else self._costs.of(rows)
 
     def load(self) -> None:
         """Read the model from bytes, so that it can name no other file."""
@@ -104,16 +127,18 @@ class OnnxRuntime:
         return tuple(feature.type for feature in self._contract.features)
 
     def warm_up(self, sample: Batch) -> None:
-        """Answer the sample a few times and measure."""
-        durations = []
-        for _ in range(20):
-            started = time.perf_counter()
-            self.predict(sample, 10.0)
-            durations.append(time.perf_counter() - started)
-        self._quick = float(np.median(durations)) < _QUICK_S
+        """Answer the sample a few times, and measure where that has not been done before."""
+        for _ in range(5):
+            self.answer(sample, 10.0)
+        if self._costs is None:
+            self._costs = measure(lambda batch: self.answer(batch, 10.0), sample)
 
     def predict(self, batch: Batch, timeout_s: float) -> Prediction:
         """Run the session; it cannot be interrupted, so the data plane's own timeout is what callers see."""
+        return self.answer(batch, timeout_s).prediction()
+
+    def answer(self, batch: Batch, timeout_s: float) -> Answers:
+        """Run the session."""
         session = self._session
         if session is None:
             raise ModelFailed("the ONNX model is closed", remedy="ask again: the graph has moved on")
@@ -123,18 +148,21 @@ class OnnxRuntime:
             raise ModelFailed(f"the ONNX model failed: {_first_line(error)}", remedy="see the server's log") from None
         return self._read(results, batch.size)
 
-    def _read(self, results: list[Any], size: int) -> Prediction:
-        classes = self._contract.output.classes
+    def _read(self, results: list[Any], size: int) -> Answers:
         first = np.asarray(results[0])
         if len(first) != size:
             raise ModelFailed(
                 f"the ONNX model gave {len(first)} answers for {size} rows", remedy="export it with a free batch axis"
             )
+        classes = self._classes
         if len(results) > 1:
-            return Prediction(_flat(first, size).tolist(), _scores(results[1], size))
+            scores = _scores(results[1], size)
+            if self._labels == "scores" and scores is not None and classes is not None:
+                return Answers(classes[first_of_ties(scores)], scores)
+            return Answers(_flat(first, size), scores)
         if first.ndim == 2 and first.shape[1] > 1 and classes is not None and first.shape[1] == len(classes):
-            return Prediction([class_value(classes[i]) for i in first.argmax(axis=1)], first.astype(np.float64))
-        return Prediction(_flat(first, size).tolist())
+            return Answers(classes[first.argmax(axis=1)], first.astype(np.float64))
+        return Answers(_flat(first, size))
 
     def close(self) -> None:
         """Let the session go."""
@@ -148,6 +176,24 @@ def class_value(text: str) -> int | str:
     (1, 'benign')
     """
     return int(text) if text.lstrip("-").isdigit() else text
+
+
+def first_of_ties(scores: Matrix) -> NDArray[np.intp]:
+    """The first column of each row that holds the row's highest score up to `TIE`.
+
+    >>> first_of_ties(np.array([[0.5, 0.5000001], [0.2, 0.8]])).tolist()
+    [0, 1]
+    """
+    found: NDArray[np.intp] = (scores >= scores.max(axis=1, keepdims=True) - TIE).argmax(axis=1)
+    return found
+
+
+def _class_array(contract: ModelContract) -> NDArray[Any] | None:
+    classes = contract.output.classes
+    if classes is None:
+        return None
+    values = [class_value(text) for text in classes]
+    return np.array(values, dtype=np.int64 if all(isinstance(value, int) for value in values) else object)
 
 
 def _feed(batch: Batch, dtype: Any, index: int | None) -> NDArray[Any]:

@@ -22,7 +22,7 @@ from maestro.core.contract import ModelContract
 from maestro.core.errors import BadInput, MaestroError
 from maestro.security.sandbox import popen
 from maestro.serving.runtimes import pyfunc_worker
-from maestro.serving.runtimes._base import ModelFailed, ModelTimeout
+from maestro.serving.runtimes._base import ORIGINAL, Answers, ModelFailed, ModelTimeout
 from maestro.serving.table import Batch, Prediction
 
 log = logging.getLogger(__name__)
@@ -66,6 +66,20 @@ class PyfuncRuntime:
     def quick(self) -> bool:
         """Never: another process answers."""
         return False
+
+    @property
+    def path(self) -> str:
+        """What was logged."""
+        return ORIGINAL
+
+    @property
+    def inline(self) -> bool:
+        """Never: another process answers."""
+        return False
+
+    def cost_us(self, rows: int) -> float:
+        """Not measured."""
+        return float("inf")
 
     def load(self) -> None:
         """Start the worker and wait until it has deserialised the model."""
@@ -113,6 +127,15 @@ class PyfuncRuntime:
                 f"the model did not give one answer for each of {batch.size} rows", remedy="correct its predict"
             )
         return Prediction(values)
+
+    def answer(self, batch: Batch, timeout_s: float) -> Answers:
+        """Ask the worker; without scores, as MLflow's own interface."""
+        values = self.predict(batch, timeout_s).values
+        numeric = all(isinstance(value, int | float) for value in values)
+        array = np.array(values) if numeric else np.empty(len(values), dtype=object)
+        if not numeric:
+            array[:] = values
+        return Answers(array)
 
     def close(self) -> None:
         """End the worker."""

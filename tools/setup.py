@@ -26,7 +26,7 @@ def main(arguments: List[str]) -> int:
     if os.path.exists(os.path.join(venv, "bin", "python")) and _read(stamp) == wanted:
         return 0
     interpreter = _interpreter()
-    uv = shutil.which("uv")
+    uv = _uv()
     if interpreter is None and uv is None:
         print(
             "Python %d.%d or newer is needed; this is %s and no newer one is on PATH. Install one, or uv, then repeat; "
@@ -75,6 +75,12 @@ def _read(path: str) -> Optional[str]:
             return handle.read()
     except OSError:
         return None
+
+
+def _uv() -> Optional[str]:
+    """Where uv is, if it runs: a version manager's shim may stand on PATH for an interpreter that lacks it."""
+    path = shutil.which("uv")
+    return path if path and _quiet([path, "--version"]) else None
 
 
 def _interpreter() -> Optional[str]:

@@ -1,0 +1,199 @@
+"""Features by entity: remembered, looked up together, within their own time and behind their own circuit breaker."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from maestro.core.errors import MaestroError, Unreachable
+from maestro.serving.breaker import Breaker
+from maestro.serving.caches.lru import CacheCounts, Lru
+
+NAME = "feature"
+Features = dict[str, float | None]
+
+
+class OnlineStore(Protocol):
+    """Where features come from: one mapping a row in the order of `entity_rows`; may block; is called from one thread at a time."""
+
+    def get(self, feature_service: str, entity_rows: list[dict[str, Any]]) -> list[Features]:
+        """Look up."""
+        ...
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """Entities of one service that wait for the next call."""
+
+    rows: dict[tuple[Any, ...], dict[str, Any]] = field(default_factory=dict)
+    done: asyncio.Future[dict[tuple[Any, ...], Features]] | None = None
+
+
+class FeatureLookup:
+    """Asks the online store for what it does not remember.
+
+    While one call to the store is under way, the entities of further requests gather and go in the next call together, each once. A
+    call that takes longer than `timeout_s` fails its requests and is a failure for the breaker; while the breaker is open, what is not
+    remembered fails at once. An entity that the store does not know is not remembered. Loop-local.
+
+    Args:
+        executor: where the blocking calls run; one thread.
+        timeout_s: for one request, waiting for an earlier call included, in seconds.
+        max_bytes: of what is remembered; 0 remembers nothing.
+        ttl_s: age in seconds from which on features are looked up anew: how stale an answer may be.
+        max_rows: entities in one call.
+    """
+
+    def __init__(
+        self,
+        store: OnlineStore,
+        executor: Executor,
+        *,
+        timeout_s: float,
+        max_bytes: int,
+        ttl_s: float,
+        max_rows: int = 1000,
+        breaker: Breaker | None = None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.breaker = breaker or Breaker(now=now)
+        self._store = store
+        self._executor = executor
+        self._timeout_s = timeout_s
+        self._max_rows = max_rows
+        self._known: Lru[tuple[Any, ...], Features] = Lru(NAME, max_bytes=max_bytes, ttl_s=ttl_s, now=now)
+        self._waiting: dict[str, _Waiting] = {}
+        self._running: set[asyncio.Task[None]] = set()
+        self._busy = False
+        self.calls = 0
+
+    @property
+    def counts(self) -> CacheCounts:
+        """Entities answered from memory, and entities that were not."""
+        return self._known.counts
+
+    async def rows(self, service: str, entities: Sequence[dict[str, Any]]) -> list[Features]:
+        """One mapping an entity, in order.
+
+        Raises:
+            Unreachable: the store does not answer in time, fails, or has failed so often that it is not asked.
+            NotFound: the store does not know the service.
+        """
+        keys = [(service, *sorted(entity.items())) for entity in entities]
+        found: dict[tuple[Any, ...], Features] = {}
+        missing: dict[tuple[Any, ...], dict[str, Any]] = {}
+        for key, entity in zip(keys, entities, strict=True):
+            if key in found or key in missing:
+                continue
+            known = self._known.get(key)
+            if known is None:
+                missing[key] = entity
+            else:
+                found[key] = known
+        if missing:
+            found |= await self._ask(service, missing)
+        return [found[key] for key in keys]
+
+    def close(self) -> None:
+        """Stop waiting for the store."""
+        for task in self._running:
+            task.cancel()
+
+    async def _ask(
+        self, service: str, missing: dict[tuple[Any, ...], dict[str, Any]]
+    ) -> dict[tuple[Any, ...], Features]:
+        ticket = self.breaker.admit()
+        if ticket is None:
+            raise self._failed(
+                "has failed too often and is not asked", retry_after=max(1, round(self.breaker.retry_after_s()))
+            )
+        loop = asyncio.get_running_loop()
+        waits: list[asyncio.Future[dict[tuple[Any, ...], Features]]] = []
+        for key, entity in missing.items():
+            batch = self._waiting.setdefault(service, _Waiting())
+            if len(batch.rows) >= self._max_rows:
+                self._start(service)
+                batch = self._waiting.setdefault(service, _Waiting())
+            if batch.done is None:
+                batch.done = loop.create_future()
+                batch.done.add_done_callback(_heard)
+            batch.rows[key] = entity
+            if not waits or waits[-1] is not batch.done:
+                waits.append(batch.done)
+        if not self._busy:
+            self._start(service)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                # Shielded: others wait for the same answer.
+                parts = [await asyncio.shield(wait) for wait in waits]
+        except TimeoutError:
+            self.breaker.record(ticket, ok=False)
+            raise self._failed(f"did not answer within {self._timeout_s:g} s") from None
+        except asyncio.CancelledError:
+            self.breaker.release(ticket)
+            raise
+        except Unreachable:
+            self.breaker.record(ticket, ok=False)
+            raise
+        except MaestroError:
+            self.breaker.record(ticket, ok=True)  # it answered: the request is at fault
+            raise
+        self.breaker.record(ticket, ok=True)
+        return {key: row for part in parts for key, row in part.items() if key in missing}
+
+    def _start(self, service: str) -> None:
+        batch = self._waiting.pop(service)
+        self._busy = True
+        task = asyncio.get_running_loop().create_task(self._call(service, batch))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def _call(self, service: str, batch: _Waiting) -> None:
+        assert batch.done is not None  # noqa: S101 - made with the first row
+        self.calls += 1
+        keys = list(batch.rows)
+        try:
+            loop = asyncio.get_running_loop()
+            answers = await loop.run_in_executor(self._executor, self._store.get, service, list(batch.rows.values()))
+            if len(answers) != len(keys):
+                raise self._failed(f"gave {len(answers)} rows for {len(keys)} entities")
+        except MaestroError as error:
+            batch.done.set_exception(error)
+        except asyncio.CancelledError:
+            batch.done.cancel()
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever the store's library raises, the component that failed is the store
+            batch.done.set_exception(self._failed(f"failed: {type(error).__name__}: {str(error)[:200]}"))
+        else:
+            rows = dict(zip(keys, answers, strict=True))
+            for key, row in rows.items():
+                if any(value is not None for value in row.values()):
+                    self._known.put(key, row, size=_size(key, row))
+            batch.done.set_result(rows)
+        finally:
+            self._busy = False
+            if self._waiting:
+                self._start(next(iter(self._waiting)))
+
+    def _failed(self, how: str, **extra: Any) -> Unreachable:
+        return Unreachable(
+            f"the feature store {how}",
+            remedy="apply and materialise the feature repository, and ask again",
+            component="feature store",
+            **extra,
+        )
+
+
+def _size(key: tuple[Any, ...], row: Features) -> int:
+    # A dictionary of n entries takes some 100 bytes an entry with its number; names are shared with the store's own.
+    return 64 + sum(48 + len(str(part)) for part in key) + 232 + 104 * len(row)
+
+
+def _heard(done: asyncio.Future[Any]) -> None:
+    # Everyone who waited may have gone: reading the failure keeps asyncio from logging it as never retrieved.
+    if not done.cancelled():
+        done.exception()

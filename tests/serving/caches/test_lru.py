@@ -41,7 +41,7 @@ def test_an_entry_ages_out() -> None:
 
 
 def test_what_is_too_large_is_not_kept_and_pushes_nothing_out() -> None:
-    cache: Lru[str, int] = Lru("t", max_bytes=500)
+    cache: Lru[str, int] = Lru("t", max_bytes=600)
     cache.put("a", 1, size=8)
     cache.put("b", 2, size=5000)
     assert cache.get("a") == 1

@@ -101,10 +101,10 @@ def test_the_bound_in_bytes_is_real() -> None:
     finally:
         tracemalloc.stop()
     assert 1_900_000 < cache.bytes <= 2_000_000
-    assert held < 1.25 * cache.bytes
+    assert held < 1.1 * cache.bytes
 
 
-@pytest.mark.parametrize("size", [0, 100])
+@pytest.mark.parametrize("size", [0, 300])
 def test_a_cache_without_room_remembers_nothing_and_answers_all_the_same(size: int) -> None:
     cache = cache_of(max_bytes=size)
     for _ in range(2):

@@ -122,9 +122,10 @@ class Supervisor:
             if not service.needs:
                 self._launch(service)
         waiting = [service for service in self.services if service.ready]
+        deadline = time.monotonic() + self._ready_timeout_s
         for done, service in enumerate(waiting):
             self._progress.update(done / len(self.services), f"waiting for {service.name}")
-            self._wait_ready(service)
+            self._wait_ready(service, deadline)
         for service in self.services:
             if service.needs:
                 self._launch(service)
@@ -135,19 +136,21 @@ class Supervisor:
         env = service_environment(self.home, self.services, self._database_url) | service.env
         self._processes[service.name] = start(service.argv, log=self._log(service.name), env=env)
 
-    def _wait_ready(self, service: Service) -> None:
-        deadline = time.monotonic() + self._ready_timeout_s
+    def _wait_ready(self, service: Service, deadline: float) -> None:
+        answer = "it did not answer"
         while time.monotonic() < deadline:
             process = self._processes[service.name]
             if process.poll() is not None:
                 raise self._not_ready(service, f"ended with status {process.returncode}")
             try:
-                if httpx.get(f"{service.url}{service.ready}", timeout=2.0).status_code == 200:
+                response = httpx.get(f"{service.url}{service.ready}", timeout=2.0)
+                if response.status_code == 200:
                     return
-            except httpx.HTTPError:
-                pass
+                answer = f"it answered {response.status_code} {response.text[:500]}"
+            except httpx.HTTPError as error:
+                answer = f"it did not answer ({type(error).__name__})"
             time.sleep(0.1)
-        raise self._not_ready(service, f"was not ready within {self._ready_timeout_s:.0f} s")
+        raise self._not_ready(service, f"was not ready within {self._ready_timeout_s:.0f} s: {answer}")
 
     def _not_ready(self, service: Service, reason: str) -> Unreachable:
         log = self._log(service.name)

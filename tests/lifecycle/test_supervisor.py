@@ -89,6 +89,25 @@ def test_a_service_that_never_answers_is_named(home: Path) -> None:
         pass
 
 
+def test_a_service_that_is_not_ready_says_why(home: Path) -> None:
+    port = free_port()
+    program = (
+        "import http.server\n"
+        "class Busy(http.server.BaseHTTPRequestHandler):\n"
+        "    def do_GET(self):\n"
+        "        self.send_response(503)\n"
+        "        self.end_headers()\n"
+        "        self.wfile.write(b'migrate the database first')\n"
+        f"http.server.HTTPServer(('127.0.0.1', {port}), Busy).serve_forever()\n"
+    )
+    busy = Service("busy", (sys.executable, "-c", program), url=f"http://127.0.0.1:{port}", ready="/")
+    with (
+        pytest.raises(Unreachable, match="answered 503 migrate the database first"),
+        Supervisor(Home(home), [busy], ready_timeout_s=5.0),
+    ):
+        pass
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the kernel ends orphans on Linux only")
 def test_nothing_is_left_when_the_supervisor_is_killed(home: Path, tmp_path: Path) -> None:
     program = (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 from pathlib import Path
 
 from alembic import command
@@ -14,6 +16,9 @@ from maestro.core.errors import Unreachable
 
 VERSION_TABLE = "maestro_alembic_version"
 
+# two lines at each look at the version, and every readiness check looks
+logging.getLogger("alembic.runtime.migration").setLevel(logging.WARNING)
+
 
 def _config(database: Database | None = None) -> Config:
     config = Config()
@@ -23,6 +28,7 @@ def _config(database: Database | None = None) -> Config:
     return config
 
 
+@functools.cache
 def head_revision() -> str:
     """The newest revision that this code knows."""
     head = ScriptDirectory.from_config(_config()).get_current_head()

@@ -1,6 +1,6 @@
 """Run the comparisons: all, or those named.
 
-python -m bench [drift] [planned]
+python -m bench [bandits] [drift] [planned]
 """
 
 from __future__ import annotations
@@ -8,9 +8,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 
-from bench import drift, planned
+from bench import bandits, drift, planned
 
-COMPARISONS: dict[str, Callable[[], list[str]]] = {"drift": drift.compare, "planned": planned.compare}
+COMPARISONS: dict[str, Callable[[], list[str]]] = {
+    "bandits": bandits.compare,
+    "drift": drift.compare,
+    "planned": planned.compare,
+}
 
 
 def main(names: Sequence[str]) -> int:

@@ -244,12 +244,12 @@ class Evidence:
         before = now.timestamp() - label_wait_s
         readings: dict[str, ArmReading] = {}
         for arm, version in arms:
-            counters = self._metrics.arm(model, version, arm)
+            requests, latency = self._metrics.reading(model, version, arm)
             units = state.arms.get((arm, version)) or _ArmUnits()
             readings[arm] = ArmReading(
                 version=version,
-                requests=dict(counters.outcomes),
-                latency=counters.latency.cumulative(),
+                requests=requests,
+                latency=latency,
                 entered=_untrained(state.entered.get(arm, set()), trained),
                 **units.count(before, trained),
             )

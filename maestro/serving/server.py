@@ -143,7 +143,7 @@ class ModelServer:
             self.evidence.dropped += 1
 
     def _out_of_range(self, model: str, feature: str, count: int) -> None:
-        self.metrics.out_of_range[model, feature] += count
+        self.metrics.out_of_range(model, feature, count)
 
 
 class _Online(Protocol):

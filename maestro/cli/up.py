@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -42,6 +45,11 @@ def up(
         )
         if served:
             out.print(f"{served['model']} {served['version']} answers at {served['url']}", highlight=False)
-        out.print('addresses for your shell: eval "$(maestro env)"; stop with: make down', highlight=False)
+            out.print("ask it, by the key of a person whose features are in the online store:", highlight=False)
+            ask = f"curl -X POST {served['predict']} -H 'Content-Type: application/json' -d '{json.dumps(served['example'])}'"
+            out.print(f"  {ask}", highlight=False, soft_wrap=True)
+        command = Path(sys.argv[0]).absolute()
+        shown = command.relative_to(Path.cwd()) if command.is_relative_to(Path.cwd()) else command.name
+        out.print(f'addresses for your shell: eval "$({shown} env)"; stop with: {shown} down', highlight=False)
 
     emit(document, as_json=as_json, human=show)

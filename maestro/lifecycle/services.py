@@ -57,7 +57,11 @@ def laptop_services(home: Home) -> list[Service]:
             env={"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
         ),
         Service("api", (sys.executable, "-m", "maestro.api", "--port", str(ports["api"])), url=urls["api"], ready="/readyz"),
-        Service("server", (*maestro, "service", "server", "--port", str(ports["server"])), url=urls["server"], ready="/healthz"),
+        Service(
+            "server", (*maestro, "service", "server", "--port", str(ports["server"])), url=urls["server"], ready="/healthz",
+            # its data port listens on 127.0.0.1 alone; labels, graphs and evidence need a key with a role all the same
+            env={"MAESTRO_SERVING__AUTH": os.environ.get("MAESTRO_SERVING__AUTH", "network")},
+        ),
         Service("worker", (*maestro, "service", "worker"), needs=("mlflow",)),
     ]  # fmt: skip
 

@@ -27,4 +27,10 @@ def put_first_model_into_production(stage: Stage) -> dict[str, Any]:
         follow(stage, start(stage, version), 60.0)
     else:
         version = served["versions"][0]
-    return {"model": MODEL, "version": version["version"], "url": f"{stage.url('server')}/v2/models/{MODEL}"}
+    return {
+        "model": MODEL,
+        "version": version["version"],
+        "url": f"{stage.url('server')}/v2/models/{MODEL}",
+        "predict": f"{stage.url('server')}/predict",
+        "example": {"entities": [{"person_id": 7}]},
+    }

@@ -8,10 +8,13 @@ import sys
 
 import uvicorn
 
+from maestro import __version__
 from maestro.api.app import create_app
 from maestro.core.errors import MaestroError
 from maestro.lifecycle.composition import Platform
 from maestro.observability.logging import configure
+from maestro.observability.metrics_port import metrics_port
+from maestro.observability.trace_exporting import trace_exporting
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -19,6 +22,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m maestro.api", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
     parser.add_argument("--port", type=int, default=8080)
+    parser.add_argument(
+        "--metrics-port", type=int, help="also serve /metrics there, without a key (default: not at all)"
+    )
     given = parser.parse_args(arguments)
     try:
         platform = Platform()
@@ -38,8 +44,17 @@ def main(arguments: list[str] | None = None) -> int:
             timeout_graceful_shutdown=5,
         )
     )
-    server.run()
-    platform.close()
+    try:
+        with (
+            trace_exporting("maestro-api", __version__),
+            metrics_port(platform.metrics, given.metrics_port, given.host),
+        ):
+            server.run()
+    except MaestroError as error:
+        print(json.dumps(error.problem()), file=sys.stderr)
+        return error.exit_code
+    finally:
+        platform.close()
     return 0 if server.started else 3
 
 

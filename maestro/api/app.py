@@ -17,6 +17,7 @@ from maestro.api.auth import KeyRequired
 from maestro.api.bodies import BodyGuard
 from maestro.api.methods import OwnMethods
 from maestro.lifecycle.composition import Platform
+from maestro.observability.asgi import TraceRequests
 
 
 def create_app(platform: Platform) -> FastAPI:
@@ -53,4 +54,5 @@ def create_app(platform: Platform) -> FastAPI:
     app.add_middleware(BodyGuard, limit=platform.settings.api.max_body_bytes)
     app.add_middleware(OwnMethods, exact=exact)
     app.add_middleware(KeyRequired, platform=platform)
+    app.add_middleware(TraceRequests, metrics=platform.metrics)
     return app

@@ -13,26 +13,30 @@ app = typer.Typer(
 )
 
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
+MetricsPort = Annotated[
+    int | None, typer.Option(min=0, max=65535, help="Also serve /metrics there, without a key; not at all by default.")
+]
 Port = Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")]
 
 
 @app.command()
-def api(port: Port = 8080, host: Host = "127.0.0.1") -> None:
+def api(port: Port = 8080, host: Host = "127.0.0.1", metrics_port: MetricsPort = None) -> None:
     """The control plane's HTTP API."""
     # doors do not import each other: this process becomes the other door
+    own = [] if metrics_port is None else ["--metrics-port", str(metrics_port)]
     os.execv(  # noqa: S606
-        sys.executable, [sys.executable, "-m", "maestro.api", "--host", host, "--port", str(port)]
+        sys.executable, [sys.executable, "-m", "maestro.api", "--host", host, "--port", str(port), *own]
     )
 
 
 @app.command()
-def worker() -> None:
+def worker(host: Host = "127.0.0.1", metrics_port: MetricsPort = None) -> None:
     """A training worker, which also registers what its jobs publish."""
     from maestro.lifecycle.worker import run_worker
     from maestro.observability.logging import configure
 
     configure("worker")
-    run_worker()
+    run_worker(metrics=metrics_port, host=host)
 
 
 @app.command()

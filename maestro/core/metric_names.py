@@ -47,5 +47,15 @@ METRICS: dict[str, MetricSpec] = {
         MetricSpec("maestro_drift_effect", "gauge", "Effect of a column: KS distance or total variation.", ("dataset", "column")),
         MetricSpec("maestro_rollout_weight", "gauge", "Weight of the challenger, 0 to 1.", ("model",)),
         MetricSpec("maestro_cost_usd_total", "counter", "Cost by kind: training, tuning, serving, idle.", ("kind",)),
+        MetricSpec("maestro_api_requests_total", "counter", "Requests to the control plane by method, route and HTTP status.", ("method", "route", "status")),
+        MetricSpec("maestro_api_latency_seconds", "histogram", "Latency of the control plane's answers.", ("route",), (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)),
+        MetricSpec("maestro_database_up", "gauge", "1 when the platform database answered the exporter."),
+        MetricSpec("maestro_queue_oldest_seconds", "gauge", "Age of the oldest queued job.", ("priority",)),
+        MetricSpec("maestro_outbox_undelivered", "gauge", "Events of kinds that somebody acts on which wait for delivery."),
+        MetricSpec("maestro_drift_checked_timestamp_seconds", "gauge", "When a data set was last checked, Unix time.", ("dataset",)),
+        MetricSpec("maestro_rollouts", "gauge", "Rollouts by status.", ("model", "status")),
+        MetricSpec("maestro_rollout_age_seconds", "gauge", "Time since a rollout that is not final began.", ("model",)),
+        MetricSpec("maestro_approvals_pending", "gauge", "Versions that wait for a person."),
+        MetricSpec("maestro_slo_gap_seconds", "gauge", "Seconds of the last 24 hours of which nothing is known, by SLO.", ("slo",)),
     )
 }  # fmt: skip

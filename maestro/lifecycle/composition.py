@@ -21,6 +21,7 @@ from maestro.security.signing import PrivateKey
 
 if TYPE_CHECKING:
     from maestro.governance.control import Governance
+    from maestro.observability.metrics import MetricSet
     from maestro.training.control import Training
 
 
@@ -65,6 +66,17 @@ class Platform:
     def principals(self) -> PrincipalStore:
         """Who may call, and their keys."""
         return PrincipalStore(self.database, self.clock, audit=self.audit, verifiers=self.home.server_keys)
+
+    @cached_property
+    def metrics(self) -> MetricSet:
+        """What this process exports: its own series, and what the platform database tells when it is asked."""
+        from maestro.observability.metrics import MetricSet
+        from maestro.observability.readings import Readings
+        from maestro.operations.exporter import PlatformReadings
+
+        found = MetricSet()
+        found.read_when_asked(Readings(PlatformReadings(self.database, self.clock)))
+        return found
 
     @cached_property
     def governance(self) -> Governance:

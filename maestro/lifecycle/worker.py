@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import threading
 
+from maestro import __version__
 from maestro.core.events import Event
 from maestro.core.settings import Settings, settings
 from maestro.governance.versions.registrar import Registrar, Registration
 from maestro.lifecycle.composition import Platform
 from maestro.lifecycle.subscriptions import Handler, Subscriptions
 from maestro.lifecycle.supervisor import stop_signals
+from maestro.observability.metrics import MetricSet
+from maestro.observability.metrics_port import metrics_port
+from maestro.observability.trace_exporting import trace_exporting
 
 
-def run_worker(options: Settings | None = None) -> None:
+def run_worker(options: Settings | None = None, *, metrics: int | None = None, host: str = "127.0.0.1") -> None:
     """Work until SIGTERM or Ctrl-C.
+
+    Args:
+        options: the settings.
+        metrics: the port for `/metrics`; None opens none.
+        host: the address that it listens on.
 
     Raises:
         Unreachable: the database is gone or of another revision.
@@ -23,11 +32,17 @@ def run_worker(options: Settings | None = None) -> None:
     platform.require_database()
     handlers = {"job.completed": [registration(platform.governance.registrar)]}
     subscriptions = Subscriptions(platform.database, platform.clock, handlers)
-    with stop_signals() as stop:
+    own = MetricSet()
+    with trace_exporting("maestro-worker", __version__), metrics_port(own, metrics, host), stop_signals() as stop:
         delivering = threading.Thread(target=subscriptions.run, args=(stop,), name="subscriptions", daemon=True)
         delivering.start()
+        cleaning = threading.Thread(
+            target=platform.training.retention().run, args=(stop,), name="retention", daemon=True
+        )
+        cleaning.start()
         platform.training.worker().run(stop)
         delivering.join(10.0)
+        cleaning.join(10.0)
     platform.close()
 
 

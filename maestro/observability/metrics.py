@@ -18,6 +18,7 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
+from prometheus_client.registry import Collector
 
 from maestro.core.errors import NotFound
 from maestro.core.metric_names import METRICS, MetricSpec
@@ -74,6 +75,10 @@ class MetricSet:
             NotFound: no histogram has this name in `METRICS`.
         """
         return self._collector(name, "histogram", Histogram)
+
+    def read_when_asked(self, collector: Collector) -> None:
+        """Ask `collector` at each exposition too; it names metrics of `METRICS` alone (`maestro.observability.readings`)."""
+        self.registry.register(collector)
 
     def exposition(self) -> bytes:
         """Every series in the Prometheus text format (`CONTENT_TYPE`)."""

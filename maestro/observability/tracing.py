@@ -1,16 +1,20 @@
 """Trace context by W3C Trace Context (https://www.w3.org/TR/trace-context/), carried by a context variable.
 
 A service adopts the caller's `traceparent`, opens a span for its own work, and sends `traceparent()` on. Log lines and outbox events carry the trace id.
+Spans go to an OpenTelemetry collector where `OTEL_EXPORTER_OTLP_ENDPOINT` names one (`trace_exporting`); elsewhere they end here.
 """
 
 from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from maestro.clients.otlp import FinishedSpan
 
 _TRACEPARENT = re.compile(r"^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?$")
 
@@ -24,6 +28,9 @@ class Span:
     sampled: bool = True
     parent_id: str | None = None
     name: str = ""
+    kind: str = "internal"
+    started_ns: int = field(default=0, compare=False)
+    attributes: dict[str, str | int | float | bool] = field(default_factory=dict, compare=False)
 
     @property
     def traceparent(self) -> str:
@@ -69,27 +76,83 @@ def traceparent() -> str | None:
     return span.traceparent if span else None
 
 
-@contextmanager
-def start_span(name: str, *, parent: str | None = None) -> Iterator[Span]:
-    """Work in a new span for as long as the block lasts.
+Sink = Callable[[FinishedSpan], None]
+"""Where finished spans go; it neither blocks nor raises."""
+
+_sink: list[Sink] = []
+
+
+def send_spans_to(sink: Sink | None) -> None:
+    """Give every sampled span that ends in this process to `sink`; None gives them to nobody."""
+    _sink[:] = [] if sink is None else [sink]
+
+
+def tracing() -> bool:
+    """Whether anybody takes this process's spans."""
+    return bool(_sink)
+
+
+def open_span(
+    name: str,
+    *,
+    parent: str | None = None,
+    kind: str = "internal",
+    attributes: dict[str, str | int | float | bool] | None = None,
+) -> Span:
+    """A span for work that no block encloses; `end_span` ends it.
 
     Args:
         name: what the work is, such as `predict`.
         parent: a `traceparent` header; without a valid one the span is a child of the present span, or begins a trace.
+        kind: internal, server, client, producer or consumer.
+        attributes: what is known of it so far; more may be put into the span's own.
     """
     above = parse_traceparent(parent) or _current.get()
-    span = Span(
+    return Span(
         trace_id=above.trace_id if above else _identifier(16),
         span_id=_identifier(8),
         sampled=above.sampled if above else True,
         parent_id=above.span_id if above else None,
         name=name,
+        kind=kind,
+        started_ns=time.time_ns(),
+        attributes=dict(attributes or {}),
     )
+
+
+def end_span(span: Span, error: BaseException | str | None = None) -> None:
+    """End a span and give it to whoever takes spans, when it is sampled."""
+    if not _sink or not span.sampled:
+        return
+    told = f"{type(error).__name__}: {error}" if isinstance(error, BaseException) else error
+    _sink[0](
+        FinishedSpan(
+            trace_id=span.trace_id, span_id=span.span_id, parent_id=span.parent_id, name=span.name, kind=span.kind,
+            start_ns=span.started_ns, end_ns=time.time_ns(), attributes=span.attributes, error=told,
+        )
+    )  # fmt: skip
+
+
+@contextmanager
+def start_span(
+    name: str,
+    *,
+    parent: str | None = None,
+    kind: str = "internal",
+    attributes: dict[str, str | int | float | bool] | None = None,
+) -> Iterator[Span]:
+    """Work in a new span for as long as the block lasts; what the block raises is told with it. Arguments as of `open_span`."""
+    span = open_span(name, parent=parent, kind=kind, attributes=attributes)
     token = _current.set(span)
+    failure: BaseException | None = None
     try:
         yield span
+    except Exception as error:
+        failure = error
+        raise
     finally:
         _current.reset(token)
+        end_span(span, failure)
 
 
 def _identifier(size: int) -> str:

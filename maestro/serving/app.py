@@ -10,6 +10,8 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.routing import Route
 
+from maestro.observability.asgi import TraceRequests
+from maestro.observability.tracing import tracing
 from maestro.serving.protocols.admin import admin_routes
 from maestro.serving.protocols.body_limit import BodyLimit
 from maestro.serving.protocols.endpoint import Adapter, InferenceEndpoint
@@ -52,6 +54,9 @@ def create_app(server: ModelServer) -> FastAPI:
         app.include_router(routes)
     app.add_middleware(BodyLimit, limit=limit, paths=("/labels",))
     _document(app)
+    # an answer takes microseconds: nothing stands before it where nobody takes spans
+    if tracing():
+        app.add_middleware(TraceRequests)
     return app
 
 

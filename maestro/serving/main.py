@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import signal
 import sys
 from pathlib import Path
 
+from maestro import __version__
 from maestro.clients.home import Home
 from maestro.core.errors import MaestroError
 from maestro.core.settings import settings
+from maestro.observability.logging import configure
+from maestro.observability.trace_exporting import trace_exporting
 from maestro.serving.server import ENVIRONMENT, LazyFeatures, ModelServer
 
 DRAIN_S = 20
@@ -29,12 +31,11 @@ def main(arguments: list[str] | None = None) -> int:
         options = settings()
         if given.home is not None:
             options = options.model_copy(update={"home": given.home})
-        logging.basicConfig(
-            level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
-        )
+        configure("server", options.log_level)
         home = Home.of(options)
         server = ModelServer(home, options, environment=given.environment, features=LazyFeatures(home.features))
-        return _serve(server, given.host, given.port)
+        with trace_exporting("maestro-server", __version__):
+            return _serve(server, given.host, given.port)
     except MaestroError as error:
         print(json.dumps(error.problem()), file=sys.stderr)
         return error.exit_code

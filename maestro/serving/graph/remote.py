@@ -8,6 +8,7 @@ import httpx
 
 from maestro.core.contract import ModelContract
 from maestro.core.errors import BadInput
+from maestro.observability.tracing import traceparent
 from maestro.serving.graph._base import Answer, Call
 from maestro.serving.runtimes._base import ModelFailed, ModelTimeout
 from maestro.serving.table import Prediction, Table
@@ -41,7 +42,13 @@ class RemoteRunner:
     async def answer(self, call: Call) -> Answer:
         """Ask, within the node's timeout."""
         try:
-            response = await self._client.post(self._url, json={"inputs": tensors(call.table)}, timeout=self._timeout_s)
+            parent = traceparent()
+            response = await self._client.post(
+                self._url,
+                json={"inputs": tensors(call.table)},
+                timeout=self._timeout_s,
+                headers={"traceparent": parent} if parent else None,
+            )
         except httpx.TimeoutException:
             raise ModelTimeout(
                 f"node {self.name!r} ({self._url}) did not answer within {self._timeout_s * 1000:.0f} ms",

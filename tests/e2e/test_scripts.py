@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.e2e.running import ROOT, Running, call, maestro
@@ -62,6 +63,17 @@ def test_version_management_and_deployment_automation(running: Running) -> None:
     assert "sha256:" in shown.out
     rollouts = json.loads(running.script("governance/deployment-automation.py", "list", "--json").out)
     assert rollouts["items"][-1]["status"] == "promoted"
+
+
+@pytest.mark.shows("A1", "A4", "G1", env="laptop")
+def test_the_model_is_asked_as_the_quick_start_says(running: Running) -> None:
+    url = running.exports["MAESTRO_SERVER_URL"]
+    columns = [each["name"] for each in httpx.get(f"{url}/v2/models/{MODEL}").json()["inputs"]]
+    for body in ({"entities": [{"person_id": 7}]}, {"instances": [list(range(len(columns)))]}):
+        answer = httpx.post(f"{url}/predict", json=body)
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["predictions"] in ([0], [1])
+    assert httpx.post(f"{url}/labels", json={}).status_code == 401
 
 
 OPTUNA: dict[str, list[str]] = {

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 
@@ -34,6 +34,7 @@ def exposition(metrics: ServerMetrics) -> bytes:
     """The text of one scrape, summed over all processes of the server."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Collector(metrics))
+    ProcessCollector(registry=registry)
     return generate_latest(registry)
 
 
@@ -71,6 +72,9 @@ class _Collector:
         yield _counter("maestro_model_swaps_total", [((key,), value) for key, value in metrics.swaps.items()])
         yield _counter("maestro_labels_total", metrics.labels.items())
         yield _counter("maestro_exposures_dropped_total", [((), metrics.dropped())])
+        for source in metrics.sources:
+            for name, values in source():
+                yield (_counter if name.endswith("_total") else _gauge)(name, values)
 
 
 def _worst(metrics: ServerMetrics, kind: str) -> list[tuple[Key, float]]:

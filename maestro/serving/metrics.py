@@ -96,6 +96,8 @@ class ServerMetrics:
         unsigned_allowed: what the gauge of that name says.
         bank: where this process counts; memory of its own when None.
         others: the banks of other processes of the same server.
+
+    `sources` give series that are kept elsewhere: names of `METRICS` with their values by labels, asked at every scrape.
     """
 
     def __init__(
@@ -109,6 +111,7 @@ class ServerMetrics:
         self.labels: Counter[tuple[str, str, str]] = Counter()
         self.unsigned_allowed = unsigned_allowed
         self.dropped: Callable[[], int] = lambda: 0
+        self.sources: list[Callable[[], Iterable[tuple[str, list[tuple[Key, float]]]]]] = []
         self.others = others
         self.arms: dict[tuple[str, str, str], ArmCounters] = {}
         self._bank = bank or Bank()

@@ -30,6 +30,9 @@ def test_names_labels_and_sums(workshop: Workshop, trained: Trained, serve: Serv
     client.post("/predict", json={"instances": [[1]]})
     client.post("/predict", content=b"")
     found = families(client.get("/metrics").text)
+    standard = {name for name in found if name.startswith("process_")}
+    assert {"process_cpu_seconds", "process_resident_memory_bytes", "process_start_time_seconds"} <= standard
+    found = {name: samples for name, samples in found.items() if name not in standard}
     known = {name.removesuffix("_total") for name in METRICS}
     assert found.keys() <= known
     for name, samples in found.items():

@@ -27,14 +27,18 @@ app = typer.Typer(
 
 JobId = Annotated[str, typer.Argument(help="The job's id.")]
 WaitFlag = Annotated[bool, typer.Option("--wait", help="Follow the job to its end; exit 1 when it fails.")]
+FileOption = Annotated[
+    Path | None, typer.Option("--file", "-f", help="Job request as YAML or JSON; options override it.")
+]
+CpuOption = Annotated[float | None, typer.Option(min=0.01, help="Cores of each worker.")]
+MemoryOption = Annotated[str | None, typer.Option(help="Memory of each worker, such as 2Gi.")]
+GpuOption = Annotated[int | None, typer.Option(min=0, help="GPUs of each worker.")]
 _BASE = "/ai/training"
 
 
 @app.command()
 def submit(
-    file: Annotated[
-        Path | None, typer.Option("--file", "-f", help="Job request as YAML or JSON; options override it.")
-    ] = None,
+    file: FileOption = None,
     name: Annotated[str | None, typer.Option(help="Name of the job and of its MLflow experiment.")] = None,
     features: Annotated[str | None, typer.Option(help="Feature service, such as visits_v1.")] = None,
     model_type: Annotated[str | None, typer.Option(help="Kind of model: classifier (default) or regressor.")] = None,
@@ -46,6 +50,9 @@ def submit(
     date_to: Annotated[str | None, typer.Option("--to", help="Last event date, YYYY-MM-DD.")] = None,
     timeout_s: Annotated[int | None, typer.Option(help="Stop the job after so many seconds.")] = None,
     max_retries: Annotated[int | None, typer.Option(help="Attempts after the first.")] = None,
+    cpu: CpuOption = None,
+    memory: MemoryOption = None,
+    gpu: GpuOption = None,
     idempotency_key: Annotated[
         str | None, typer.Option(help="The same key and request give the same job; random when not given.")
     ] = None,
@@ -53,23 +60,12 @@ def submit(
     as_json: JsonFlag = False,
 ) -> None:
     """Submit a job."""
-    document = _document(file)
     given = {
         "name": name, "model_type": model_type, "register_as": register_as, "priority": priority, "tenant_id": tenant,
         "timeout_s": timeout_s, "max_retries": max_retries,
     }  # fmt: skip
-    document |= {key: value for key, value in given.items() if value is not None}
     data = {"feature_service": features, "from": date_from, "to": date_to}
-    document["data"] = dict(document.get("data") or {}) | {
-        key: value for key, value in data.items() if value is not None
-    }
-    document["params"] = dict(document.get("params") or {}) | _params(param or [])
-    document.setdefault("model_type", "classifier")
-    document.setdefault("name", document["data"].get("feature_service", "job"))
-    try:
-        request = JobRequest.model_validate(document)
-    except ValidationError as error:
-        raise from_validation(error, str(file) if file else "job request") from None
+    request = _request(file, given, data, param or [], {"cpu": cpu, "memory": memory, "gpu": gpu})
     client = ApiClient.of()
     key = idempotency_key or str(uuid.uuid4())
     job = client.post(f"{_BASE}/jobs/start", request.document(), headers={"Idempotency-Key": key})
@@ -78,6 +74,49 @@ def submit(
     emit(job, as_json=as_json, human=lambda: _show(job))
     if wait:
         _exit_with(job, as_json)
+
+
+@app.command()
+def plan(
+    file: FileOption = None,
+    name: Annotated[str | None, typer.Option(help="Name of the job.")] = None,
+    features: Annotated[str | None, typer.Option(help="Feature service, such as visits_v1.")] = None,
+    model_type: Annotated[str | None, typer.Option(help="Kind of model.")] = None,
+    priority: Annotated[Priority | None, typer.Option(help="urgent, high, normal or low.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Tenant of the job.")] = None,
+    cpu: CpuOption = None,
+    memory: MemoryOption = None,
+    gpu: GpuOption = None,
+    timeout_s: Annotated[int | None, typer.Option(help="Stop the job after so many seconds.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Say whether a job would fit, wait or never fit, which limit binds, and its price; nothing is submitted. Exit 1 when it never fits."""
+    request = _request(
+        file,
+        {"name": name, "model_type": model_type, "priority": priority, "tenant_id": tenant, "timeout_s": timeout_s},
+        {"feature_service": features}, [], {"cpu": cpu, "memory": memory, "gpu": gpu},
+    )  # fmt: skip
+    found = ApiClient.of().post(f"{_BASE}/jobs/plan", request.document())
+
+    def show_plan() -> None:
+        wait = (
+            ""
+            if found.get("wait_s") is None
+            else f"{found['wait_s']:g} s ({found['wait_lower_s']:g} to {found['wait_upper_s']:g})"
+        )
+        estimate = found["estimate"]
+        rows = [
+            ("verdict", f"{found['verdict']}: {found['reason']}"), ("limit", found.get("limit")), ("position", found["position"]), ("waits", wait),
+            ("takes", f"{estimate['seconds']:g} s ({estimate['lower']:g} to {estimate['upper']:g}; {estimate['basis']})"),
+            ("price", f"{format_usd(found['price_usd_micros'], places=6)}, at worst {format_usd(found['price_worst_usd_micros'], places=6)}"),
+        ]  # fmt: skip
+        table(request.name, ["", ""], rows)
+
+    emit(found, as_json=as_json, human=show_plan)
+    if found["verdict"] == "never":
+        if as_json:
+            raise typer.Exit(NegativeVerdict.exit_code)
+        raise NegativeVerdict(found["reason"], remedy="ask for less, or have the limit raised")
 
 
 @app.command("list")
@@ -222,6 +261,27 @@ def _exit_with(job: dict[str, Any], as_json: bool) -> None:
     raise NegativeVerdict(
         f"job {job['id']} {job['status']}: {_why(job)}", remedy=f"see `maestro train logs {job['id']}`"
     )
+
+
+def _request(
+    file: Path | None, given: dict[str, Any], data: dict[str, Any], params: list[str], resources: dict[str, Any]
+) -> JobRequest:
+    """The request of a file and of the options over it."""
+    document = _document(file) | _given(given)
+    document["data"] = dict(document.get("data") or {}) | _given(data)
+    document["params"] = dict(document.get("params") or {}) | _params(params)
+    if _given(resources):
+        document["resources"] = dict(document.get("resources") or {}) | _given(resources)
+    document.setdefault("model_type", "classifier")
+    document.setdefault("name", document["data"].get("feature_service", "job"))
+    try:
+        return JobRequest.model_validate(document)
+    except ValidationError as error:
+        raise from_validation(error, str(file) if file else "job request") from None
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in options.items() if value is not None}
 
 
 def _document(file: Path | None) -> dict[str, Any]:

@@ -18,7 +18,18 @@ class ServingSettings(BaseModel):
     allow_unsigned: bool = Field(
         default=False, description="load versions without signature; readiness and a metric say so"
     )
-    auth: Literal["network", "key"] = Field(default="key", description="authentication of the data port")
+    auth: Literal["network", "key", "oidc"] = Field(
+        default="key", description="authentication of the data port; oidc takes keys too"
+    )
+    workers: int = Field(default=1, gt=0, le=256, description="processes that answer; 1 is the whole server in one process")
+    rate_per_s: float | None = Field(default=None, gt=0, description="requests of one caller a second, on average")
+    rate_burst: int = Field(default=100, gt=0, description="requests of one caller at once, where there is a rate")
+    max_connections: int = Field(default=20_000, gt=0, description="open connections of a process; further ones are closed")
+    tls_cert: Path | None = Field(default=None, description="certificate chain (PEM); with it the port speaks TLS only")
+    tls_key: Path | None = Field(default=None, description="its private key (PEM)")
+    oidc_issuer: str | None = Field(default=None, description="whose tokens count, where auth is oidc")
+    oidc_audience: str | None = Field(default=None, description="for whom a token must be, where auth is oidc")
+    oidc_keys: Path | None = Field(default=None, description="the issuer's public keys, a JWKS file; followed when it changes")
     max_body_bytes: int = Field(default=16 * 2**20, gt=0)
     max_rows: int = Field(default=10_000, gt=0, description="rows in one request")
     graph_poll_s: float = Field(default=0.5, gt=0, description="seconds between looks at the graph file")
@@ -36,6 +47,15 @@ class TrainingSettings(BaseModel):
     poll_s: float = Field(default=0.5, gt=0)
     max_running: int = Field(default=4, gt=0, description="running jobs at once, all tenants")
     max_running_per_tenant: int = Field(default=4, gt=0)
+    max_running_per_backend: dict[str, int] = Field(default={}, description="by backend, as a JSON object")
+    max_cores: float | None = Field(default=None, gt=0, description="cores that running jobs hold together")
+    max_gpus: int | None = Field(default=None, ge=0)
+    max_memory_gib: float | None = Field(default=None, gt=0)
+    max_queued_per_tenant: int = Field(default=100_000, gt=0, description="beyond it a job is answered 429")
+    max_lost: int = Field(
+        default=5, ge=0, description="lost leases after which a job is given up: it may be what kills its workers"
+    )
+    retention_every_s: float = Field(default=3600.0, gt=0, description="seconds between two clean-ups by a worker")
     slots: int = Field(default=2, gt=0, description="jobs that one worker runs at once")
 
 
@@ -51,6 +71,11 @@ class DatabaseSettings(BaseModel):
     pool_size: int = Field(default=10, gt=0)
     max_overflow: int = Field(default=20, ge=0)
     busy_timeout_s: float = Field(default=10.0, gt=0, description="how long a locked SQLite file is waited for")
+    idle_in_transaction_s: float = Field(
+        default=10.0,
+        gt=0,
+        description="PostgreSQL ends a transaction whose process says nothing for so long: it may be stopped while it holds locks",
+    )
 
 
 class Settings(BaseSettings):

@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 from maestro.clients.feast import catalogue
 from maestro.core.errors import BadInput
 from maestro.core.jobs import DataSpec, JobRequest
+from maestro.core.settings import TrainingSettings
+from maestro.decisions.queue_order import too_large
 from maestro.training.backends import check_backend
 from maestro.training.models import check_model_type
 from maestro.training.pipeline.load import FILE_SERVICE
+from maestro.training.queue import claim_of_request, limits_of
 from maestro.training.search.request import StudyRequest
 
+_FIELDS = {
+    "cores": "resources.cpu",
+    "gpus": "resources.gpu",
+    "memory_bytes": "resources.memory",
+    "jobs_per_backend": "backend",
+}
+_ANY = datetime(2026, 1, 1, tzinfo=UTC)
 
-def check_job(request: JobRequest, features: Path) -> None:
+
+def check_job(request: JobRequest, features: Path, options: TrainingSettings | None = None) -> None:
     """Refuse a job that can never run.
 
+    Args:
+        request: the job.
+        features: the feature repository.
+        options: the limits; without them its size is not judged.
+
     Raises:
-        BadInput: backend, kind of model or feature service do not exist, or the window of dates is empty; the field is named.
+        BadInput: backend, kind of model or feature service do not exist, the window of dates is empty, or it is beyond a limit; the field is named.
     """
     check_backend(request.backend)
     check_model_type(request.model_type)
@@ -26,6 +43,9 @@ def check_job(request: JobRequest, features: Path) -> None:
             "the local backend has no GPUs to give", field="resources.gpu", remedy="ask for 0, or use a cluster backend"
         )
     check_data(request.data, features)
+    if options is not None and (found := too_large(claim_of_request("", request, _ANY), limits_of(options))):
+        limit, reason = found
+        raise BadInput(f"the job {reason}", field=_FIELDS[limit], remedy="ask for less, or have the limit raised")
 
 
 def check_study(request: StudyRequest, features: Path) -> None:

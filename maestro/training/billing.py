@@ -29,6 +29,7 @@ def bill_attempt(request: JobRequest, wall_s: float, cpu_s: float, peak_memory_b
     )  # fmt: skip
     shares = attribute(allocation, {"attempt": used}, rates)
     return Bill(
+        gpu_s=round(used.gpu_seconds, 3), memory_gib_s=round(used.gib_seconds, 3), accounted=cpu_s > 0 or peak_memory_bytes > 0,
         wall_s=wall_s, cpu_s=round(cpu_s, 3), cores=allocation.cores, gpus=request.resources.gpu * request.workers,
         memory_gib=allocation.memory_gib, peak_memory_bytes=peak_memory_bytes, rates=rates.version,
         bill_usd_micros=shares.bill, used_usd_micros=shares.parts["attempt"],

@@ -18,7 +18,8 @@ from maestro.training.backends import BACKENDS, backend
 from maestro.training.experiments import Experiments
 from maestro.training.job import Job
 from maestro.training.leases import Leases
-from maestro.training.queue import Queue
+from maestro.training.queue import Plan, Queue
+from maestro.training.retention import Cleaned, Retention, clean_up
 from maestro.training.search.request import StudyRequest
 from maestro.training.search.store import StudyRecord, StudyStore
 from maestro.training.store import Audit, JobStore, check_key
@@ -43,7 +44,7 @@ class Training:
         self.home = home
         self.options = options
         self.clock = clock
-        self.jobs = JobStore(database, clock, audit)
+        self.jobs = JobStore(database, clock, audit, max_queued=options.max_queued_per_tenant)
         self.leases = Leases(self.jobs, options)
         self.queue = Queue(self.jobs, options)
         self.studies = StudyStore(self.jobs)
@@ -63,8 +64,30 @@ class Training:
             Refused: the principal may not.
             Conflict: the key was used for another request.
         """
-        check_job(request, self.home.features)
+        check_job(request, self.home.features, self.options)
         return self.jobs.submit(request, by, check_key(idempotency_key))
+
+    def plan(self, request: JobRequest, by: Principal) -> Plan:
+        """What would become of a job that were submitted now; nothing is.
+
+        Raises:
+            BadInput: it is wrong beyond its size; the field is named.
+            Refused: the principal may not look.
+        """
+        check_job(request, self.home.features)
+        return self.queue.plan(request, by, self.clock.now())
+
+    def clean_up(self, by: Principal) -> Cleaned:
+        """Remove what is past its days.
+
+        Raises:
+            Refused: the principal is no operator.
+        """
+        return clean_up(self.jobs, by)
+
+    def retention(self) -> Retention:
+        """The clean-up that a worker runs at intervals."""
+        return Retention(self.jobs, self.options.retention_every_s)
 
     def start_study(self, request: StudyRequest, by: Principal, idempotency_key: str | None = None) -> StudyRecord:
         """Check a study and queue it, or resume the one of this name.

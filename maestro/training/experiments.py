@@ -7,9 +7,9 @@ import uuid
 from sqlalchemy import ColumnElement, RowMapping, func, select
 from sqlalchemy.exc import IntegrityError
 
-from maestro.clients.database.schema.training import ai_experiment_metrics as metrics
 from maestro.clients.database.schema.training import ai_experiment_params as params
 from maestro.clients.database.schema.training import ai_experiments as experiments
+from maestro.clients.database.schema.training import experiment_summary as view
 from maestro.clients.mlflow import MetricPoint, RunInfo, Tracking
 from maestro.core.errors import Conflict, NotFound
 from maestro.core.model import Model, Time
@@ -167,8 +167,8 @@ class Experiments:
         self.get(experiment_id, by)
         with self._database.read() as connection:
             rows = connection.execute(
-                select(metrics.c.name, func.count(metrics.c.run_id.distinct()), func.min(metrics.c.value), func.max(metrics.c.value))
-                .where(metrics.c.experiment_id == experiment_id).group_by(metrics.c.name).order_by(metrics.c.name)
+                select(view.c.metric, view.c.runs, view.c.lowest, view.c.highest)
+                .where(view.c.experiment_id == experiment_id, view.c.metric.is_not(None)).order_by(view.c.metric)
             ).all()  # fmt: skip
         return [MetricSummary(metric=name, runs=runs, lowest=low, highest=high) for name, runs, low, high in rows]
 

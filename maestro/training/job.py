@@ -25,6 +25,7 @@ class Job(Model):
     submitted_by: str
     retry_of: str | None = None
     attempt: int = 0
+    lost: int = Field(default=0, description="attempts whose worker gave no sign of life; they use up no retry")
     fence: int = 0
     worker: str | None = None
     lease_expires: Time | None = None
@@ -52,6 +53,7 @@ class Lease(Model):
 
     job_id: str
     attempt: int
+    lost: int = 0
     fence: int
     worker: str
     expires: Time
@@ -71,7 +73,10 @@ class LogLine(Model):
 
 
 class Bill(Model):
-    """What one attempt cost: allocated cores and GPUs for its wall time, and what it really used."""
+    """What one attempt cost: allocated cores and GPUs for its wall time, and what the system accounted of them.
+
+    An attempt whose worker was lost is billed up to its last sign of life; nobody accounted for it, so all of it is idle.
+    """
 
     wall_s: float = Field(ge=0)
     cpu_s: float = Field(ge=0)
@@ -79,6 +84,9 @@ class Bill(Model):
     gpus: int = Field(default=0, ge=0)
     memory_gib: float = Field(default=0.0, ge=0)
     peak_memory_bytes: int = Field(default=0, ge=0)
+    gpu_s: float = Field(default=0.0, ge=0)
+    memory_gib_s: float = Field(default=0.0, ge=0, description="peak memory, up to the allocation, for the wall time")
+    accounted: bool = True
     rates: str
     bill_usd_micros: int = Field(ge=0)
     used_usd_micros: int = Field(ge=0)

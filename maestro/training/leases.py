@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, func, select, text, update
+from sqlalchemy import Connection, RowMapping, Select, func, literal_column, select, text, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
@@ -21,13 +21,24 @@ from maestro.clients.database.schema.training import (
     ai_experiments,
     ai_training_logs,
 )
+from maestro.clients.database.schema.training import ai_training_job_counts as counts
 from maestro.clients.database.schema.training import ai_training_jobs as jobs
 from maestro.core.errors import Fenced
 from maestro.core.jobs import JobRequest, JobStatus
+from maestro.core.rates import load_rates
 from maestro.core.settings import TrainingSettings
+from maestro.decisions.queue_order import Limits, order
+from maestro.training.billing import bill_attempt
 from maestro.training.job import Bill, Job, Lease, LogLine, Outcome
-from maestro.training.search.store import follow_job, record_trial
-from maestro.training.store import JobStore
+from maestro.training.queue import claim_of, limits_of
+from maestro.training.search.store import STUDY, follow_job, record_trial
+from maestro.training.store import JobStore, job_of
+
+_WINDOW = 200
+"""Queued jobs that are weighed against each other when cores, GPUs or memory are limited."""
+
+_GROUPS = 50
+"""Tenants and backends that are asked for their first job one by one; of more, those at their limit are passed over row by row."""
 
 _CLAIM_LOCK = 0x6D61657374726F02  # one claim at a time, so that the limits hold; a claim takes milliseconds
 
@@ -58,28 +69,11 @@ class Leases:
                 # a worker that is stopped in the middle of a claim must not stop all others: the server ends its session
                 connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = '5s'"))
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _CLAIM_LOCK})
-            running = {
-                str(tenant): int(count)
-                for tenant, count in connection.execute(
-                    select(jobs.c.tenant_id, func.count())
-                    .where(jobs.c.status == JobStatus.RUNNING)
-                    .group_by(jobs.c.tenant_id)
-                )
-            }
-            if sum(running.values()) >= self.options.max_running:
-                return None
-            at_limit = [tenant for tenant, count in running.items() if count >= self.options.max_running_per_tenant]
-            query = (
-                select(jobs).where(jobs.c.status == JobStatus.QUEUED, jobs.c.backend.in_(backends))
-                .order_by(jobs.c.priority_rank, jobs.c.created_at, jobs.c.id).limit(1).with_for_update(skip_locked=True)
-            )  # fmt: skip
-            if at_limit:
-                query = query.where(jobs.c.tenant_id.not_in(at_limit))
-            row = connection.execute(query).mappings().first()
+            row = self._next(connection, backends)
             if row is None:
                 return None
             lease = Lease(
-                job_id=row["id"], attempt=row["attempt"] + 1, fence=row["fence"] + 1, worker=worker, started=now,
+                job_id=row["id"], attempt=row["attempt"] + 1, lost=row["lost"], fence=row["fence"] + 1, worker=worker, started=now,
                 expires=now + timedelta(seconds=self.options.lease_s), submitted_by=row["submitted_by"],
                 request=JobRequest.model_validate(row["request"]),
             )  # fmt: skip
@@ -91,6 +85,27 @@ class Leases:
             )  # fmt: skip
             self.store.record(connection, "job.started", lease.job_id, f"system:{worker}", _naming(lease))
             return lease
+
+    def _next(self, connection: Connection, backends: Sequence[str]) -> RowMapping | None:
+        """The row of the job whose turn it is, locked. Costs the same however long the queue is."""
+        standing = Standing.read(connection)
+        limits = limits_of(self.options)
+        if sum(standing.running.values()) >= self.options.max_running:
+            return None
+        free = standing.free(limits, backends)
+        if not free:
+            return None
+        bounded = (limits.cores, limits.gpus, limits.memory_bytes) != (None, None, None)
+        heads: list[RowMapping] = []
+        for query in _heads(free, standing, _WINDOW if bounded else 1):
+            heads += connection.execute(query.with_for_update(skip_locked=True)).mappings()
+        heads.sort(key=lambda row: (row["priority_rank"], row["created_at"], row["id"]))
+        if not bounded:
+            return heads[0] if heads else None
+        running = connection.execute(select(jobs).where(jobs.c.status == JobStatus.RUNNING)).mappings()
+        turns = order([claim_of(job_of(row)) for row in heads], [claim_of(job_of(row)) for row in running], limits)
+        first = next((turn.job_id for turn in turns if turn.start), None)
+        return next((row for row in heads if row["id"] == first), None)
 
     def heartbeat(self, lease: Lease, *, progress: float | None = None, message: str | None = None) -> bool:
         """Renew the lease; returns whether the job's owner asked for it to be cancelled.
@@ -184,7 +199,7 @@ class Leases:
         Raises:
             Fenced: the lease is lost.
         """
-        again = retry and lease.attempt <= lease.request.max_retries
+        again = retry and lease.attempt - lease.lost <= lease.request.max_retries
         values = self._ended(again, error) | {"cost_usd_micros": jobs.c.cost_usd_micros + bill.bill_usd_micros}
         return self._end(
             lease, "job.requeued" if again else "job.failed", values, {"error": error, "bill": bill.document()}
@@ -216,7 +231,9 @@ class Leases:
         return self._end(lease, "job.requeued", values, {"bill": bill.document()})
 
     def requeue_expired(self) -> list[str]:
-        """Take back every lease that ran out: the job is queued again, or failed when its retries are used up.
+        """Take back every lease that ran out: the job is queued again without using up a retry.
+
+        It is cancelled where its owner asked for that, and given up when it lost more leases than a job may.
 
         Returns:
             The ids of the jobs.
@@ -231,31 +248,39 @@ class Leases:
         for job_id in found:
             with self._database.begin() as connection:
                 job = self.store.read(connection, job_id)
-                again = job.attempt <= job.request.max_retries and not job.cancel_requested
+                again = job.lost < self.options.max_lost and not job.cancel_requested
+                bill = self._bill_lost(job)
                 error = {
                     "type": "urn:maestro:problem:worker-lost", "title": "Worker lost", "status": 503,
                     "detail": f"worker {job.worker} gave no sign of life for {self.options.lease_s:g} s in attempt {job.attempt}",
                     "remedy": "see the worker's log; retry the job",
                 }  # fmt: skip
                 # one row may be taken back by several workers at once: the fence and the time decide who does it
+                values = self._ended(again, error)
+                if job.cancel_requested:
+                    values |= {"status": JobStatus.CANCELLED, "message": "cancelled; its worker was lost"}
+                values |= {"lost": job.lost + 1, "cost_usd_micros": jobs.c.cost_usd_micros + bill.bill_usd_micros}
                 changed = connection.execute(
                     update(jobs)
                     .where(jobs.c.id == job_id, jobs.c.fence == job.fence, jobs.c.status == JobStatus.RUNNING, jobs.c.lease_expires <= now)
-                    .values(**self._ended(again, error))
+                    .values(**values)
                 ).rowcount  # fmt: skip
                 if changed:
                     self._left(connection, job_id)
-                    kind = "job.requeued" if again else "job.failed"
-                    data = {
-                        "job_id": job_id,
-                        "attempt": job.attempt,
-                        "fence": job.fence,
-                        "tenant_id": job.tenant_id,
-                        "error": error,
-                    }
+                    kind = "job.requeued" if again else "job.cancelled" if job.cancel_requested else "job.failed"
+                    data = _facts(job.request, job_id, job.attempt, job.fence, job.submitted_by) | {
+                        "error": error, "bill": bill.document(), "cost_usd_micros": job.cost_usd_micros + bill.bill_usd_micros,
+                    }  # fmt: skip
                     self.store.record(connection, kind, job_id, "system:queue", data)
                     taken.append(job_id)
         return taken
+
+    def _bill_lost(self, job: Job) -> Bill:
+        """What was allocated up to the last renewal; nobody knows what of it was used."""
+        wall_s = 0.0
+        if job.started_at is not None and job.lease_expires is not None:
+            wall_s = (job.lease_expires - job.started_at).total_seconds() - self.options.lease_s
+        return bill_attempt(job.request, wall_s, 0.0, 0, load_rates())
 
     def _ended(self, again: bool, error: dict[str, Any]) -> dict[str, Any]:
         detail = str(error.get("detail", ""))[:900]
@@ -298,11 +323,73 @@ class Leases:
             )  # fmt: skip
 
 
+class Standing:
+    """How many jobs wait and run, by tenant and backend.
+
+    Attributes:
+        queued: (tenant, backend) → jobs that wait, above 0.
+        running: (tenant, backend) → jobs that run.
+    """
+
+    def __init__(self, queued: dict[tuple[str, str], int], running: dict[tuple[str, str], int]) -> None:
+        self.queued, self.running = queued, running
+
+    @classmethod
+    def read(cls, connection: Connection) -> Standing:
+        """As the table of counts says, which costs the same for a job and a million."""
+        found: dict[str, dict[tuple[str, str], int]] = {JobStatus.QUEUED: {}, JobStatus.RUNNING: {}}
+        rows = connection.execute(
+            select(counts.c.tenant_id, counts.c.backend, counts.c.status, func.sum(counts.c.jobs))
+            .where(counts.c.status.in_(list(found)), counts.c.jobs > 0)
+            .group_by(counts.c.tenant_id, counts.c.backend, counts.c.status)
+        )
+        for tenant, backend, status, number in rows:
+            found[status][str(tenant), str(backend)] = int(number)
+        return cls(found[JobStatus.QUEUED], found[JobStatus.RUNNING])
+
+    def free(self, limits: Limits, backends: Sequence[str]) -> list[tuple[str, str]]:
+        """The groups that wait for one of `backends` and are below the limits of their tenant and backend."""
+        by_tenant: dict[str, int] = {}
+        by_backend: dict[str, int] = {}
+        for (tenant, backend), number in self.running.items():
+            by_tenant[tenant] = by_tenant.get(tenant, 0) + number
+            by_backend[backend] = by_backend.get(backend, 0) + number
+        return [
+            (tenant, backend) for tenant, backend in self.queued
+            if backend in backends
+            and (limits.jobs_per_tenant is None or by_tenant.get(tenant, 0) < limits.jobs_per_tenant)
+            and by_backend.get(backend, 0) < limits.jobs_per_backend.get(backend, 2**31)
+        ]  # fmt: skip
+
+
+def _heads(free: Sequence[tuple[str, str]], standing: Standing, limit: int) -> list[Select[Any]]:
+    """Queries for the first waiting jobs of the groups that may start one."""
+    # a literal, so that PostgreSQL sees that the partial index holds every such row
+    queued = select(jobs).where(jobs.c.status == literal_column("'queued'"))
+    ordered = (jobs.c.priority_rank, jobs.c.created_at, jobs.c.id)
+    if len(free) == len(standing.queued):
+        return [queued.order_by(*ordered).limit(limit)]
+    if len(free) <= _GROUPS:
+        groups = [queued.where(jobs.c.tenant_id == tenant, jobs.c.backend == backend) for tenant, backend in free]
+        return [group.order_by(*ordered).limit(limit) for group in groups]
+    barred = [
+        jobs.c.tenant_id.in_({tenant for tenant, _ in free}),
+        jobs.c.backend.in_({backend for _, backend in free}),
+    ]
+    return [queued.where(*barred).order_by(*ordered).limit(limit)]
+
+
 def _naming(lease: Lease) -> dict[str, Any]:
+    return _facts(lease.request, lease.job_id, lease.attempt, lease.fence, lease.submitted_by)
+
+
+def _facts(request: JobRequest, job_id: str, attempt: int, fence: int, submitted_by: str) -> dict[str, Any]:
+    """What every event of an attempt says."""
+    study = {"study_id": request.params.get("study_id")} if request.model_type == STUDY else {}
     return {
-        "job_id": lease.job_id, "attempt": lease.attempt, "fence": lease.fence, "submitted_by": lease.submitted_by,
-        "tenant_id": lease.request.tenant_id,
-    }  # fmt: skip
+        "job_id": job_id, "attempt": attempt, "fence": fence, "submitted_by": submitted_by, "tenant_id": request.tenant_id,
+        "model_type": request.model_type,
+    } | study  # fmt: skip
 
 
 def _record_experiment(connection: Connection, lease: Lease, outcome: Outcome, now: datetime) -> None:

@@ -6,15 +6,16 @@ import uuid
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, func, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, func, select, union_all, update
 from sqlalchemy.exc import IntegrityError
 
 from maestro.clients.database import Database
 from maestro.clients.database.outbox import append_event
+from maestro.clients.database.schema.training import ai_training_job_counts as counts
 from maestro.clients.database.schema.training import ai_training_jobs as jobs
 from maestro.clients.database.schema.training import ai_training_logs as logs
 from maestro.core.clock import Clock
-from maestro.core.errors import BadInput, Conflict, NotFound
+from maestro.core.errors import BadInput, Conflict, NotFound, TooManyRequests
 from maestro.core.jobs import JobRequest, JobStatus, Priority, check_transition
 from maestro.core.model import Model
 from maestro.core.principals import Principal, PrincipalRole
@@ -44,12 +45,20 @@ class JobFilter(Model):
 
 
 class JobStore:
-    """The jobs of one database. Thread-safe; every method is one transaction."""
+    """The jobs of one database. Thread-safe; every method is one transaction.
 
-    def __init__(self, database: Database, clock: Clock, audit: Audit) -> None:
+    Args:
+        database: the platform database.
+        clock: dates everything.
+        audit: records every mutation.
+        max_queued: jobs that a tenant may have waiting.
+    """
+
+    def __init__(self, database: Database, clock: Clock, audit: Audit, *, max_queued: int = 100_000) -> None:
         self.database = database
         self.clock = clock
         self.audit = audit
+        self.max_queued = max_queued
 
     def submit(
         self, request: JobRequest, by: Principal, idempotency_key: str | None = None, *, retry_of: str | None = None
@@ -60,14 +69,10 @@ class JobStore:
             Refused: the principal may not submit.
             NotFound: the tenant is not one of the principal's.
             Conflict: the key was used for another request.
+            TooManyRequests: the tenant has too many jobs waiting.
         """
         by.require(PrincipalRole.SUBMITTER)
-        if not by.may_see(request.tenant_id):
-            raise NotFound(
-                f"tenant {request.tenant_id!r} is not yours",
-                field="tenant_id",
-                remedy=f"use one of {', '.join(by.tenants)}",
-            )
+        require_tenant(by, request.tenant_id)
         digest = request.content_digest()
         now = self.clock.now()
         job_id = f"job-{uuid.uuid4().hex[:20]}"
@@ -77,6 +82,7 @@ class JobStore:
                     known := self._by_key(connection, request.tenant_id, idempotency_key, digest)
                 ):
                     return known
+                self._require_room(connection, request.tenant_id)
                 connection.execute(
                     jobs.insert().values(
                         id=job_id, tenant_id=request.tenant_id, name=request.name, model_type=request.model_type,
@@ -116,13 +122,15 @@ class JobStore:
     def page(self, which: JobFilter, by: Principal, *, page: int = 1, page_size: int = 50) -> tuple[list[Job], int]:
         """A page of jobs, newest first, and how many there are in all."""
         by.require(PrincipalRole.VIEWER, PrincipalRole.APPROVER)
-        where = [*self.tenancy(by), *(jobs.c[name] == value for name, value in which.document().items())]
         with self.database.read() as connection:
-            total = connection.execute(select(func.count()).select_from(jobs).where(*where)).scalar_one()
-            rows = connection.execute(
-                select(jobs).where(*where).order_by(jobs.c.created_at.desc(), jobs.c.id.desc())
-                .limit(page_size).offset((page - 1) * page_size)
-            ).mappings()  # fmt: skip
+            total = connection.execute(
+                select(func.coalesce(func.sum(counts.c.jobs), 0)).where(
+                    *tenancy(by, counts.c.tenant_id), *(counts.c[name] == value for name, value in which.document().items())
+                )
+            ).scalar_one()  # fmt: skip
+            if total <= (page - 1) * page_size:
+                return [], int(total)
+            rows = connection.execute(page_query(which, by.tenants, page=page, page_size=page_size)).mappings()
             return [job_of(row) for row in rows], int(total)
 
     def cancel(self, job_id: str, by: Principal) -> Job:
@@ -209,9 +217,17 @@ class JobStore:
         outcome = {"job.failed": "failed", "job.requeued": "failed"}.get(kind, "done")
         self.audit.append(connection, actor=actor, action=kind, subject=subject, outcome=outcome, data=_auditable(data))
 
-    def tenancy(self, by: Principal) -> list[ColumnElement[bool]]:
-        """The condition under which `by` may see a row; empty for one who sees every tenant."""
-        return [jobs.c.tenant_id.in_(by.tenants)] if by.tenants else []
+    def _require_room(self, connection: Connection, tenant: str) -> None:
+        waiting = connection.execute(
+            select(func.coalesce(func.sum(counts.c.jobs), 0)).where(
+                counts.c.tenant_id == tenant, counts.c.status == JobStatus.QUEUED
+            )
+        ).scalar_one()
+        if waiting >= self.max_queued:
+            raise TooManyRequests(
+                f"tenant {tenant!r} has {waiting} jobs waiting, the most there may be",
+                field="tenant_id", remedy="wait until some have started, or cancel some", retry_after=60,
+            )  # fmt: skip
 
     def _visible(self, connection: Connection, job_id: str, by: Principal) -> Job:
         by.require(PrincipalRole.VIEWER, PrincipalRole.APPROVER)
@@ -232,6 +248,45 @@ class JobStore:
                 field="Idempotency-Key", remedy="use a new key for a new request",
             )  # fmt: skip
         return job_of(row)
+
+
+def tenancy(by: Principal, column: ColumnElement[str]) -> list[ColumnElement[bool]]:
+    """The condition under which `by` may see a row; empty for one who sees every tenant."""
+    return [column.in_(by.tenants)] if by.tenants else []
+
+
+def require_tenant(by: Principal, tenant: str) -> None:
+    """Refuse a tenant that is not one of the principal's.
+
+    Raises:
+        NotFound: it is not.
+    """
+    if not by.may_see(tenant):
+        raise NotFound(
+            f"tenant {tenant!r} is not yours", field="tenant_id", remedy=f"use one of {', '.join(by.tenants)}"
+        )
+
+
+def page_query(which: JobFilter, tenants: Sequence[str], *, page: int, page_size: int) -> Select[Any]:
+    """The rows of a page, newest first. The rows before it are passed in an index alone; of several tenants each brings its own newest."""
+    newest = (jobs.c.created_at.desc(), jobs.c.id.desc())
+    where = [jobs.c[name] == value for name, value in which.document().items()]
+    allowed = sorted({which.tenant_id} & set(tenants) if which.tenant_id and tenants else set(tenants))
+    first, keys = (page - 1) * page_size, select(jobs.c.id, jobs.c.created_at)
+    if len(allowed) <= 1 or which.tenant_id is not None:
+        if tenants:
+            where.append(jobs.c.tenant_id == (allowed[0] if allowed else ""))
+        found = keys.where(*where).order_by(*newest).limit(page_size).offset(first).subquery()
+    else:
+        each = [
+            select(keys.where(*where, jobs.c.tenant_id == tenant).order_by(*newest).limit(first + page_size).subquery())
+            for tenant in allowed
+        ]
+        both = union_all(*each).subquery()
+        found = (
+            select(both.c.id).order_by(both.c.created_at.desc(), both.c.id.desc()).limit(page_size).offset(first).subquery()
+        )  # fmt: skip
+    return select(jobs).join(found, jobs.c.id == found.c.id).order_by(*newest)
 
 
 def job_of(row: RowMapping) -> Job:

@@ -20,7 +20,7 @@ POLICY = {
 }  # fmt: skip
 STUDY = {"name": "wide", "data": FILE_JOB["data"]}
 
-COMPUTED = {("POST", "/rollouts/plan"), ("POST", "/decisions/replay")}
+COMPUTED = {("POST", "/rollouts/plan"), ("POST", "/decisions/replay"), ("POST", "/ai/training/jobs/plan")}
 """POST for the sake of a body: they change nothing, and a viewer may ask."""
 
 BODIES: dict[tuple[str, str], dict[str, Any] | None] = {
@@ -41,6 +41,7 @@ BODIES: dict[tuple[str, str], dict[str, Any] | None] = {
     ("POST", "/rollouts/{rollout_id}/abort"): {},
     ("POST", "/rollouts/{rollout_id}/resume"): None,
     ("POST", "/ai/training/jobs/start"): FILE_JOB,
+    ("POST", "/ai/training/clean"): None,
     ("DELETE", "/ai/training/jobs/{job_id}"): None,
     ("POST", "/ai/training/jobs/{job_id}/retry"): None,
     ("POST", "/versions"): {"model": "churn", "run_id": "r"},

@@ -12,11 +12,15 @@ from maestro.clients.database.schema.training import (
     ai_experiment_metrics,
     ai_experiment_params,
     ai_experiments,
+    ai_training_job_counts,
+    ai_training_jobs,
+    ai_training_logs,
 )
 from maestro.core.clock import ManualClock
 from maestro.core.errors import Fenced
 from maestro.core.events import Event
 from maestro.core.jobs import JobStatus, Priority
+from maestro.core.settings import TrainingSettings
 from maestro.training.job import Bill, LogLine, Outcome
 from maestro.training.leases import Leases
 from maestro.training.store import JobStore
@@ -120,16 +124,92 @@ def test_an_overdue_lease_is_refused_before_anybody_takes_the_job(
         leases.complete(lease, OUTCOME, BILL)
 
 
-def test_a_lost_worker_uses_up_the_retries(store: JobStore, leases: Leases, clock: ManualClock) -> None:
-    job = store.submit(request_for(max_retries=1), ADA)
-    for expected in (JobStatus.QUEUED, JobStatus.FAILED):
+def test_a_lost_worker_uses_up_no_retry_and_is_billed_to_its_last_sign_of_life(
+    store: JobStore, leases: Leases, clock: ManualClock
+) -> None:
+    job = store.submit(request_for(max_retries=0), ADA)
+    lease = leases.claim("w", ["local"])
+    assert lease is not None
+    clock.sleep(10)
+    leases.heartbeat(lease)
+    clock.sleep(16)
+    leases.requeue_expired()
+    lost = store.get(job.id, ADA)
+    assert (lost.status, lost.lost, lost.attempt) == (JobStatus.QUEUED, 1, 1)
+    assert lost.cost_usd_micros == 139, "ten seconds of a core"
+    bill = told(store)[-1].data["bill"]
+    assert (bill["wall_s"], bill["used_usd_micros"], bill["accounted"]) == (10.0, 0, False)
+    again = leases.claim("w", ["local"])
+    assert again is not None
+    assert leases.complete(again, OUTCOME, BILL).attempt == 2
+
+
+def test_a_job_that_loses_every_worker_is_given_up(store: JobStore, leases: Leases, clock: ManualClock) -> None:
+    job = store.submit(request_for(), ADA)
+    for number in range(leases.options.max_lost + 1):
+        assert store.get(job.id, ADA).status is JobStatus.QUEUED, number
         assert leases.claim("w", ["local"]) is not None
         clock.sleep(16)
         leases.requeue_expired()
-        assert store.get(job.id, ADA).status is expected
     error = store.get(job.id, ADA).error
     assert error is not None
     assert "gave no sign of life" in error["detail"]
+    assert store.get(job.id, ADA).status is JobStatus.FAILED
+
+
+def test_a_cancelled_job_whose_worker_is_lost_is_cancelled(store: JobStore, leases: Leases, clock: ManualClock) -> None:
+    job = store.submit(request_for(), ADA)
+    assert leases.claim("w", ["local"]) is not None
+    store.cancel(job.id, ADA)
+    clock.sleep(16)
+    assert leases.requeue_expired() == [job.id]
+    assert store.get(job.id, ADA).status is JobStatus.CANCELLED
+
+
+def test_limits_of_backend_and_memory_hold(store: JobStore, clock: ManualClock) -> None:
+    leases = Leases(
+        store, TrainingSettings(max_running_per_backend={"local": 1, "other": 9}, max_memory_gib=4.0, max_running=9)
+    )
+    store.submit(request_for(resources={"memory": "3Gi"}), ADA)
+    clock.sleep(1)
+    store.submit(request_for(), ADA)
+    large = store.submit(request_for(backend="other", resources={"memory": "2Gi"}), ADA)
+    clock.sleep(1)
+    store.submit(request_for(backend="other", resources={"memory": "512Mi"}), ADA)
+    first = leases.claim("w", ["local", "other"])
+    assert first is not None
+    # the second is held back by its backend, the third lacks memory, and nothing behind it takes what it waits for
+    assert leases.claim("w", ["local", "other"]) is None
+    leases.complete(first, OUTCOME, BILL)
+    assert leases.claim("w", ["other"]) is not None
+    assert store.get(large.id, ADA).status is JobStatus.RUNNING
+
+
+def test_a_tenant_at_its_limit_with_a_long_queue_lets_others_pass(
+    store: JobStore, leases: Leases, clock: ManualClock
+) -> None:
+    for tenant in ("a", "a", "a", "a", "b", "c"):
+        clock.sleep(0.1)
+        store.submit(request_for(tenant_id=tenant, backend="local" if tenant != "c" else "other"), ADA)
+    claimed = [leases.claim("w", ["local"]) for _ in range(5)]
+    assert [lease.request.tenant_id for lease in claimed if lease] == ["a", "a", "b"]
+
+
+def test_counts_follow_every_change(store: JobStore, leases: Leases, clock: ManualClock) -> None:
+    for _ in range(3):
+        store.submit(request_for(), ADA)
+    lease = leases.claim("w", ["local"])
+    assert lease is not None
+    leases.complete(lease, OUTCOME, BILL)
+    leases.claim("w", ["local"])
+    with store.database.begin() as connection:
+        counted = {
+            row.status: (row.jobs, row.cost_usd_micros) for row in connection.execute(select(ai_training_job_counts))
+        }
+        assert counted == {"queued": (1, 0), "running": (1, 0), "completed": (1, 139)}
+        connection.execute(ai_training_logs.delete())
+        connection.execute(ai_training_jobs.delete())
+        assert {row.jobs for row in connection.execute(select(ai_training_job_counts))} == {0}
 
 
 def test_a_failure_is_tried_again_while_retries_are_left_and_every_attempt_is_billed(

@@ -127,7 +127,7 @@ def test_a_killed_worker_takes_its_child_along_and_the_job_runs_elsewhere(
     jobs: JobStore, start: Start, tmp_path: Path
 ) -> None:
     pids = tmp_path / "pids"
-    job = jobs.submit(request_for(params={"pids": str(pids), "seconds": 4}, max_retries=1), ADA)
+    job = jobs.submit(request_for(params={"pids": str(pids), "seconds": 4}), ADA)
     first = start("first")
     pid = pids_in(pids, 1)[0]
     os.kill(first.pid, signal.SIGKILL)
@@ -138,6 +138,7 @@ def test_a_killed_worker_takes_its_child_along_and_the_job_runs_elsewhere(
     start("second")
     done = until(jobs, job.id, lambda item: item.status.is_final)
     assert (done.status, done.attempt, done.run_id, done.worker) == (JobStatus.COMPLETED, 2, "run-2", "second")
+    assert (done.lost, done.request.max_retries) == (1, 0), "a lost worker uses up no retry"
     assert kinds(jobs) == ["job.queued", "job.started", "job.requeued", "job.started", "job.completed"]
 
 

@@ -14,12 +14,16 @@ from starlette.concurrency import run_in_threadpool
 
 from maestro.api.auth import CurrentPlatform, CurrentPrincipal
 from maestro.api.bodies import Strict
+from maestro.api.paging import Page as Items
+from maestro.api.paging import page_of
 from maestro.core.jobs import JobRequest, JobStatus, Priority
 from maestro.core.model import Name
 from maestro.core.principals import Principal
+from maestro.training.advice import Advice, advise
 from maestro.training.control import Training
 from maestro.training.job import Job, LogLine
-from maestro.training.queue import Estimate, QueuePlace, Stats
+from maestro.training.queue import ActiveJob, Estimate, Plan, QueuePlace, Stats, TenantStanding, active_jobs
+from maestro.training.retention import Cleaned
 from maestro.training.store import JobFilter
 
 router = APIRouter(prefix="/ai/training", tags=["training"])
@@ -49,7 +53,7 @@ _EVENT = {
 
 
 class JobView(Job):
-    """A job with what is computed: place in the queue, estimate, duration."""
+    """A job with what is computed: place in the queue (in a list of those among its first 500), estimate, duration."""
 
     queue: QueuePlace | None = None
     estimate: Estimate | None = None
@@ -80,6 +84,25 @@ def _view(training: Training, job: Job) -> JobView:
     )  # fmt: skip
 
 
+def _views(training: Training, found: list[Job]) -> list[JobView]:
+    """Like `_view` for each, with one look at the queue and one at each kind of job's past."""
+    now = training.clock.now()
+    places, estimates = training.queue.places(found), training.queue.estimates(found, now)
+    return [
+        JobView(
+            **{name: getattr(job, name) for name in Job.model_fields}, queue=places.get(job.id), estimate=estimates.get(job.id),
+            duration_s=job.elapsed_s(now),
+        )
+        for job in found
+    ]  # fmt: skip
+
+
+@router.post("/jobs/plan")
+def plan(request: Strict[JobRequest], platform: CurrentPlatform, caller: CurrentPrincipal) -> Plan:
+    """What would become of the job if it were submitted now: fits, waits or never fits, which limit binds, for how long, and the price."""
+    return platform.training.plan(request, caller)
+
+
 @router.post("/jobs/start", status_code=status.HTTP_202_ACCEPTED)
 def start(
     request: Strict[JobRequest],
@@ -106,7 +129,7 @@ def list_jobs(
     training = platform.training
     which = JobFilter(tenant_id=tenant_id, status=status, model_type=model_type, priority=priority)
     found, total = training.jobs.page(which, caller, page=page, page_size=page_size)
-    return JobPage(items=[_view(training, job) for job in found], page=page, page_size=page_size, total=total)
+    return JobPage(items=_views(training, found), page=page, page_size=page_size, total=total)
 
 
 @router.get("/jobs/{job_id}")
@@ -167,6 +190,37 @@ def stats(
 ) -> Stats:
     """How the jobs stand."""
     return platform.training.queue.stats(caller, tenant_id)
+
+
+@router.get("/tenants")
+def tenants(
+    platform: CurrentPlatform, caller: CurrentPrincipal, page: Page = 1, page_size: PageSize = 50
+) -> Items[TenantStanding]:
+    """The tenants that the caller may see and that have jobs: how they stand, their cost, their limit."""
+    found = platform.training.queue.tenants(caller, page=page, page_size=page_size)
+    return page_of(found, page, page_size)
+
+
+@router.get("/active")
+def active(
+    platform: CurrentPlatform, caller: CurrentPrincipal, page: Page = 1, page_size: PageSize = 50
+) -> Items[ActiveJob]:
+    """Running and queued jobs, oldest first."""
+    return page_of(active_jobs(platform.training.jobs, caller, page=page, page_size=page_size), page, page_size)
+
+
+@router.get("/advice")
+def advice(
+    platform: CurrentPlatform, caller: CurrentPrincipal, page: Page = 1, page_size: PageSize = 50
+) -> Items[Advice]:
+    """What jobs should ask for, from what the system accounted for those like them; the greatest saving first."""
+    return page_of(advise(platform.training.jobs, caller, page=page, page_size=page_size), page, page_size)
+
+
+@router.post("/clean")
+def clean(platform: CurrentPlatform, caller: CurrentPrincipal) -> Cleaned:
+    """Remove completed jobs after 90 days, failed and cancelled after 30, log lines after 7. A worker does it every hour."""
+    return platform.training.clean_up(caller)
 
 
 async def _events(

@@ -160,9 +160,11 @@ def open_database(url: str, options: DatabaseSettings | None = None) -> Database
             remedy="use sqlite:/// or postgresql://",
         )
     try:
+        idle_ms = round(options.idle_in_transaction_s * 1000)
         engine = create_engine(
-            parsed, pool_size=options.pool_size, max_overflow=options.max_overflow, pool_pre_ping=True, future=True
-        )
+            parsed, pool_size=options.pool_size, max_overflow=options.max_overflow, pool_pre_ping=True, future=True,
+            connect_args={"options": f"-c idle_in_transaction_session_timeout={idle_ms}"},
+        )  # fmt: skip
     except (NoSuchModuleError, ImportError) as error:
         raise BadInput(
             f"no driver for {parsed.drivername}: {error}", remedy="pip install 'maestro-ml[database]'"

@@ -160,6 +160,10 @@ class StudyStore:
                         request=request.document(), created_by=by.actor, created_at=self._jobs.clock.now(),
                     )
                 )  # fmt: skip
+                self._jobs.audit.append(
+                    connection, actor=by.actor, action="study.create", subject=f"study/{study_id}", outcome="done",
+                    data={"name": request.name, "tenant_id": request.tenant_id},
+                )  # fmt: skip
                 return study_id
         except IntegrityError:
             with self._database.read() as connection:

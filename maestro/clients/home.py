@@ -65,6 +65,11 @@ class Home:
         return self.root / "versions"
 
     @property
+    def plans(self) -> Path:
+        """`<digest>/`: how the server answers for a version, made and read by it alone."""
+        return self.root / "plans"
+
+    @property
     def graphs(self) -> Path:
         """`<model>.yaml`: the only source of traffic."""
         return self.root / "graphs"

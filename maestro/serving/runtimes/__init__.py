@@ -6,11 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+import yaml
+
 from maestro.core.contract import ModelContract
 from maestro.core.errors import BadInput
+from maestro.security.quarantine import MANIFEST, read_manifest
 from maestro.serving.runtimes._base import Answers, ModelFailed, ModelRuntime, ModelTimeout
 from maestro.serving.runtimes.onnx import FILE as ONNX_FILE
 from maestro.serving.runtimes.onnx import OnnxRuntime
+from maestro.serving.runtimes.plan import PlanStore
+from maestro.serving.runtimes.planned import PlannedRuntime
 from maestro.serving.runtimes.pyfunc import MLMODEL, PyfuncRuntime
 
 __all__ = [
@@ -22,6 +27,7 @@ __all__ = [
     "RuntimeFactory",
     "Runtimes",
     "detect",
+    "has_original",
     "runtime_for",
 ]
 
@@ -41,13 +47,18 @@ class Runtimes:
 
     Args:
         private: what a model's own process must not be able to read; it refuses to run when it can.
+        plans: where plans lie; without it no fast path is sought.
     """
 
-    def __init__(self, private: Sequence[Path] = ()) -> None:
+    def __init__(self, private: Sequence[Path] = (), plans: Path | None = None) -> None:
         self._private = private
+        self._plans = None if plans is None else PlanStore(plans)
 
     def make(self, kind: str, folder: Path, contract: ModelContract) -> ModelRuntime:
-        """A runtime that has not loaded yet."""
+        """A runtime that has not loaded yet: by the version's plan where its original is one of a library, else the one called `kind`."""
+        if self._plans is not None and has_original(folder) and (folder.parent / MANIFEST).is_file():
+            digest = read_manifest(folder.parent).content_digest()
+            return PlannedRuntime(folder, contract, digest=digest, store=self._plans, private=self._private)
         return runtime_for(kind, folder, contract, self._private)
 
 
@@ -64,6 +75,16 @@ def runtime_for(kind: str, folder: Path, contract: ModelContract, private: Seque
             return PyfuncRuntime(folder, contract, private)
         case _:
             raise BadInput(f"unknown runtime {kind!r}", field="runtime", remedy=f"use one of: {', '.join(KNOWN)}")
+
+
+def has_original(folder: Path) -> bool:
+    """Whether the files hold a model of a library other than ONNX, which an ONNX file beside it may or may not answer like."""
+    try:
+        document = yaml.safe_load((folder / MLMODEL).read_bytes())
+    except (OSError, yaml.YAMLError, RecursionError):
+        return False
+    flavors = document.get("flavors") if isinstance(document, dict) else None
+    return isinstance(flavors, dict) and "onnx" not in flavors
 
 
 def detect(folder: Path) -> str:

@@ -48,7 +48,7 @@ class OnnxRuntime:
         self._contract = contract
         self._labels = labels
         self._costs = costs
-        self._classes = _class_array(contract)
+        self._classes = class_array(contract)
         self._session: Any = None
         self._inputs: list[tuple[str, Any, int | None]] = []
         self._outputs: list[str] = []
@@ -188,7 +188,8 @@ def first_of_ties(scores: Matrix) -> NDArray[np.intp]:
     return found
 
 
-def _class_array(contract: ModelContract) -> NDArray[Any] | None:
+def class_array(contract: ModelContract) -> NDArray[Any] | None:
+    """The contract's classes as models answer them, in its order; None when it names none."""
     classes = contract.output.classes
     if classes is None:
         return None

@@ -110,7 +110,7 @@ class PyfuncRuntime:
         if worker is None:
             raise ModelFailed("the model process is not running", remedy="ask again in a few seconds")
         try:
-            values = worker.ask(_request(batch), timeout_s)
+            values = worker.ask(request_of(batch), timeout_s)
         except ModelTimeout:
             if worker.busy_for() > HUNG_S:
                 worker.stop()
@@ -308,7 +308,8 @@ class _Worker:
                 del self._told[:-20]
 
 
-def _request(batch: Batch) -> dict[str, Any]:
+def request_of(batch: Batch) -> dict[str, Any]:
+    """The batch as the model process takes it."""
     columns: list[Any] = []
     for position, kind in enumerate(batch.types):
         values = batch.column(position)

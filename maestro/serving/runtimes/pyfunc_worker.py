@@ -26,19 +26,24 @@ def main(folder: str) -> int:
         model = mlflow.pyfunc.load_model(folder)
     except BaseException as error:  # noqa: BLE001 - whatever a model's code raises is the answer
         traceback.print_exc()
-        _send(answers, {"id": 0, "error": _described(error)})
+        send(answers, {"id": 0, "error": described(error)})
         return 1
-    _send(answers, {"id": 0, "values": []})
-    while (request := _receive(requests)) is not None:
+    send(answers, {"id": 0, "values": []})
+    while (request := receive(requests)) is not None:
         try:
-            _send(answers, {"id": request["id"], "values": _predict(model, request)})
+            send(answers, {"id": request["id"], "values": _predict(model, request)})
         except BaseException as error:  # noqa: BLE001 - as above
             traceback.print_exc()
-            _send(answers, {"id": request["id"], "error": _described(error)})
+            send(answers, {"id": request["id"], "error": described(error)})
     return 0
 
 
 def _predict(model: Any, request: dict[str, Any]) -> list[Any]:
+    return plain(model.predict(frame(request)))
+
+
+def frame(request: dict[str, Any]) -> Any:
+    """The request's columns as a DataFrame, typed as the contract says."""
     import numpy as np
     import pandas as pd
 
@@ -52,10 +57,11 @@ def _predict(model: Any, request: dict[str, Any]) -> list[Any]:
             missing = any(value is None for value in column)
             dtype = {"int64": "Int64", "bool": "boolean"}[kind] if missing else {"int64": "int64", "bool": "bool"}[kind]
             series[name] = pd.array(column, dtype=dtype)
-    return _plain(model.predict(pd.DataFrame(series)))
+    return pd.DataFrame(series)
 
 
-def _plain(result: Any) -> list[Any]:
+def plain(result: Any) -> list[Any]:
+    """One JSON value a row, whatever the model answered with."""
     if hasattr(result, "columns") and hasattr(
         result, "to_numpy"
     ):  # a DataFrame: one column is the answer, several are a list a row
@@ -68,12 +74,14 @@ def _plain(result: Any) -> list[Any]:
     return [value.item() if hasattr(value, "item") else value for value in values]
 
 
-def _described(error: BaseException) -> str:
+def described(error: BaseException) -> str:
+    """The error in one line."""
     text = str(error).strip().splitlines()
     return f"{type(error).__name__}: {text[0] if text else ''}"[:400]
 
 
-def _send(stream: BinaryIO, message: dict[str, Any]) -> None:
+def send(stream: BinaryIO, message: dict[str, Any]) -> None:
+    """Write one frame."""
     import msgspec
 
     data = msgspec.msgpack.encode(message)
@@ -81,7 +89,8 @@ def _send(stream: BinaryIO, message: dict[str, Any]) -> None:
     stream.flush()
 
 
-def _receive(stream: BinaryIO) -> dict[str, Any] | None:
+def receive(stream: BinaryIO) -> dict[str, Any] | None:
+    """Read one frame; None when the stream has ended."""
     import msgspec
 
     header = stream.read(4)

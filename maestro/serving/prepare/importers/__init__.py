@@ -1,0 +1,30 @@
+"""From a fitted model to a forest, by the library that made it. Runs only where the model was deserialised: in its confined process."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from maestro.serving.prepare.importers import lightgbm_trees, sklearn_trees, xgboost_trees
+from maestro.serving.prepare.importers._base import NotForest
+from maestro.serving.runtimes.forest import Forest
+
+__all__ = ["NotForest", "forest_of"]
+
+
+def forest_of(model: Any, features: int) -> Forest:
+    """The forest in a fitted model over so many columns, when it is one that can be walked exactly.
+
+    Raises:
+        NotForest: it is not; the text says why.
+    """
+    steps, last = sklearn_trees.split_pipeline(model, features)
+    library = type(last).__module__.split(".")[0]
+    match library:
+        case "sklearn":
+            return sklearn_trees.forest_of(model, features)
+        case "xgboost":
+            return xgboost_trees.forest_of(last, features, steps)
+        case "lightgbm":
+            return lightgbm_trees.forest_of(last, features, steps)
+        case _:
+            raise NotForest(f"{library} makes no trees that are known here")

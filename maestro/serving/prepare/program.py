@@ -1,0 +1,42 @@
+"""The program that walks forests, compiled where a C compiler is to be had. Its source is ours and the same for every model."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from maestro.serving.runtimes import trees
+
+COMPILERS = ("gcc", "cc", "clang")
+_COMPILE_S = 60
+
+
+class NoCompiler(Exception):
+    """The program cannot be compiled here; the text says why."""
+
+
+def compile_program(target: Path, compiler: str | None = None) -> None:
+    """Write the compiled program to `target`.
+
+    Raises:
+        NoCompiler: there is no compiler, or it fails.
+    """
+    source = Path(trees.__file__).with_name("forest.c")
+    found = compiler or next((path for path in map(shutil.which, COMPILERS) if path), None)
+    if found is None:
+        raise NoCompiler(f"no C compiler is installed ({', '.join(COMPILERS)})")
+    with tempfile.TemporaryDirectory() as folder:
+        built = Path(folder) / target.name
+        try:
+            # No option of this very processor: a plan may be read on another machine of its kind. No reordering of sums either.
+            done = subprocess.run(
+                [found, "-O3", "-ffp-contract=off", "-shared", "-fPIC", "-o", str(built), str(source), "-lm"],
+                capture_output=True, text=True, timeout=_COMPILE_S, check=False,
+            )  # fmt: skip
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise NoCompiler(f"{found} does not run: {error}") from None
+        if done.returncode:
+            raise NoCompiler(f"{found} fails: {(done.stderr.splitlines() or ['no message'])[0][:200]}")
+        shutil.copyfile(built, target)

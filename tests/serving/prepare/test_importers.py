@@ -1,0 +1,109 @@
+"""Walked trees answer as the library does: on ordinary rows, on missing values, and on both sides of every threshold."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from maestro.serving.prepare.importers import NotForest, forest_of
+from maestro.serving.prepare.importers._base import floor_single
+from maestro.serving.prepare.program import compile_program
+from maestro.serving.runtimes.forest import FILE
+from maestro.serving.runtimes.trees import PROGRAM, TreesRuntime
+from maestro.serving.table import Batch
+from tests.serving.prepare.families import TREES, WIDTH, contract_of, data
+
+
+@pytest.fixture(scope="session")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the compiled program, in which one forest after the other is put."""
+    folder = tmp_path_factory.mktemp("forest")
+    compile_program(folder / PROGRAM)
+    return folder
+
+
+def walked(folder: Path, model: Any, *, gaps: bool) -> tuple[TreesRuntime, dict[int, NDArray[np.float64]]]:
+    forest = forest_of(model, WIDTH)
+    (folder / FILE).write_bytes(forest.encode())
+    classes = tuple(str(value) for value in model.classes_.tolist()) if hasattr(model, "classes_") else None
+    runtime = TreesRuntime(folder, contract_of(classes=classes, nullable=gaps))
+    runtime.load()
+    return runtime, forest.boundaries()
+
+
+def asked(boundaries: dict[int, NDArray[np.float64]], seed: int, *, gaps: bool) -> NDArray[np.float64]:
+    """Random rows, then for each row one value at an edge."""
+    rng = np.random.default_rng(seed)
+    places = [(feature, value) for feature, values in boundaries.items() for value in values.tolist()]
+    rows = rng.normal(size=(64 + min(len(places), 600), WIDTH)) * 1.5
+    for row, place in enumerate(rng.permutation(len(places))[:600].tolist()):
+        feature, value = places[place]
+        rows[64 + row, feature] = value
+    if gaps:
+        rows[rng.random(rows.shape) < 0.1] = np.nan
+    return rows
+
+
+def batch_of(rows: NDArray[np.float64]) -> Batch:
+    return Batch(tuple(f"x{i}" for i in range(WIDTH)), ("float64",) * WIDTH, len(rows), np.ascontiguousarray(rows))
+
+
+@pytest.mark.parametrize("family", TREES)
+@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
+@given(seed=st.integers(0, 10_000), classes=st.integers(2, 4))
+def test_walked_trees_equal_the_original(program: Path, family: str, seed: int, classes: int) -> None:
+    found = data(seed, classes)
+    with warnings.catch_warnings(), threadpool_limits(1):  # threads that wait for each other take longer than the work
+        warnings.simplefilter("ignore")
+        model, gaps = TREES[family](found, seed)
+        runtime, boundaries = walked(program, model, gaps=gaps)
+        rows = asked(boundaries, seed, gaps=gaps)
+        assert len(rows) > 64
+        answers = runtime.answer(batch_of(rows), 1.0)
+        assert answers.values.tolist() == model.predict(rows).tolist() or answers.scores is None
+        if answers.scores is None:
+            assert np.allclose(answers.values, model.predict(rows), rtol=1e-6, atol=1e-6)
+        else:
+            assert np.abs(answers.scores - model.predict_proba(rows)).max() < 1e-6
+        for row in (0, 1, len(rows) - 1):
+            alone = runtime.answer(batch_of(rows[row : row + 1]), 1.0).values.tolist()
+            assert alone == answers.values[row : row + 1].tolist()
+
+
+def test_scikit_learn_averages_are_reproduced_bit_for_bit(program: Path) -> None:
+    """A tie between classes is then broken as scikit-learn breaks it."""
+    found = data(3)
+    model, _ = TREES["forest"](found, 3)
+    runtime, boundaries = walked(program, model, gaps=False)
+    rows = asked(boundaries, 3, gaps=False)
+    scores = runtime.answer(batch_of(rows), 1.0).scores
+    assert scores is not None
+    assert np.array_equal(scores, model.predict_proba(rows))
+
+
+def test_what_is_no_forest_is_told_so() -> None:
+    from sklearn.feature_selection import SelectKBest
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.tree import DecisionTreeClassifier
+
+    found = data(1)
+    with pytest.raises(NotForest, match="LogisticRegression is not made of trees"):
+        forest_of(LogisticRegression().fit(found.rows, found.classes), WIDTH)
+    chosen = make_pipeline(SelectKBest(k=2), DecisionTreeClassifier()).fit(found.rows, found.classes)
+    with pytest.raises(NotForest, match="SelectKBest"):
+        forest_of(chosen, WIDTH)
+
+
+@given(st.floats(-1e30, 1e30, allow_nan=False))
+def test_a_threshold_is_rounded_so_that_single_precision_compares_the_same(value: float) -> None:
+    below = floor_single(np.array([value]))[0]
+    assert float(below) <= value < float(np.nextafter(below, np.float32(np.inf)))

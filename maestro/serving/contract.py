@@ -33,7 +33,7 @@ class Validator:
         self._minima = np.array([-np.inf if f.min is None else f.min for f in contract.features])
         self._maxima = np.array([np.inf if f.max is None else f.max for f in contract.features])
         self._bounded = bool(np.isfinite(self._minima).any() or np.isfinite(self._maxima).any())
-        self._plain = all(kind in ("float64", "int64") for kind in self._types)
+        self.plain = all(kind in ("float64", "int64") for kind in self._types)
         self._integers = [i for i, kind in enumerate(self._types) if kind == "int64"]
         self._has_strings = "string" in self._types
 
@@ -48,7 +48,7 @@ class Validator:
             raise BadInput(
                 f"{table.where} holds no rows", field=table.where, remedy="send at least one row of features"
             )
-        if table.matrix is not None and self._plain:
+        if table.matrix is not None and self.plain:
             matrix = self._arrange(table.matrix, table)
             if self._is_clean(matrix):
                 return self._bounded_batch(matrix, table)

@@ -47,6 +47,7 @@ class InferRequest:
         entities: who each row is about, by the contract's entity keys; without `table` the features are looked up by them.
         context: values by name that a split may stick to, for all rows.
         version: ask this version directly; only one that is admitted for production.
+        draw: by which splits assign it when it names no key; drawn afresh when None.
     """
 
     model: str | None
@@ -54,6 +55,7 @@ class InferRequest:
     entities: Sequence[Mapping[str, Any]] | None = None
     context: Mapping[str, str] = field(default_factory=dict)
     version: str | None = None
+    draw: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +132,7 @@ class DataPlane:
         metrics.inflight += 1
         served.inflight += 1
         try:
-            units = self._units(request, served)
+            units = self.units(request, served)
             table = request.table
             if table is None:
                 table = await self._look_up(request, served)
@@ -145,7 +147,7 @@ class DataPlane:
                 raise BadInput(
                     f"{len(units)} entities for {len(table)} rows", field="entities", remedy="send one entity a row"
                 )
-            answer = await self._answer(Call(table, units), request, served)
+            answer = await self._answer(Call(table, units, draw=request.draw), request, served)
             return InferResult(answer, served.model, served.revision)
         finally:
             metrics.inflight -= 1
@@ -169,7 +171,12 @@ class DataPlane:
         # Asked by name it is no arm of an experiment: nothing counts as its first attempt.
         return await served.nodes[node].answer(call.stand_in())
 
-    def _units(self, request: InferRequest, served: ServedGraph) -> tuple[Unit, ...]:
+    def units(self, request: InferRequest, served: ServedGraph) -> tuple[Unit, ...]:
+        """Who the rows are about: one unit a row, or one for all.
+
+        Raises:
+            BadInput: an entity is not one of the model's.
+        """
         keys = served.entity_keys
         context = tuple(request.context.items())
         if request.entities is None:

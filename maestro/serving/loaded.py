@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maestro.core.contract import ModelContract
+from maestro.serving.batching import Batcher
+from maestro.serving.breaker import Breaker
 from maestro.serving.contract import Validator
 from maestro.serving.runtimes._base import ModelRuntime
 
@@ -21,6 +23,7 @@ class LoadedVersion:
         trained: the sorted entity hashes (uint64) that the version was trained on; None when it says nothing about them.
         folder: the private copy of its files, removed on close.
         signed: False when it was let in unsigned.
+        queue_limit: requests that may wait for it.
     """
 
     def __init__(
@@ -35,6 +38,7 @@ class LoadedVersion:
         trained: NDArray[np.uint64] | None,
         folder: Path,
         signed: bool,
+        queue_limit: int = 1024,
     ) -> None:
         self.model = model
         self.version = version
@@ -45,10 +49,12 @@ class LoadedVersion:
         self.trained = trained
         self.folder = folder
         self.signed = signed
-        self.executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"predict-{version}")
+        self.breaker = Breaker()
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"predict-{version}")
+        self.batcher = Batcher(runtime, self._executor, limit=queue_limit)
 
     def close(self) -> None:
         """Release the runtime, its thread and its files."""
         self.runtime.close()
-        self.executor.shutdown(wait=False, cancel_futures=True)
+        self._executor.shutdown(wait=False, cancel_futures=True)
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import signal
 import sys
@@ -10,13 +11,12 @@ from pathlib import Path
 
 from maestro import __version__
 from maestro.clients.home import Home
-from maestro.core.errors import MaestroError
+from maestro.core.errors import MaestroError, Unreachable
 from maestro.core.settings import settings
 from maestro.observability.logging import configure
 from maestro.observability.trace_exporting import trace_exporting
+from maestro.serving.engine.tls import tls_context
 from maestro.serving.server import ENVIRONMENT, LazyFeatures, ModelServer
-
-DRAIN_S = 20
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -42,38 +42,41 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _serve(server: ModelServer, host: str, port: int) -> int:
-    import uvicorn
+    import uvloop
 
-    from maestro.serving.app import create_app
+    from maestro.serving.engine.single import OneProcess, bound
 
-    config = uvicorn.Config(
-        create_app(server),
-        host=host,
-        port=port,
-        loop="uvloop",
-        http="httptools",
-        ws="none",
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=DRAIN_S,
-    )
-    process = uvicorn.Server(config)
-    told = process.handle_exit
-
-    def drain(number: int, frame: object) -> None:
-        server.draining = True
-        told(number, None)
-
-    process.handle_exit = drain  # type: ignore[method-assign,assignment]  # readiness must tell the truth from the first moment
+    serving = server.options.serving
     try:
-        process.run()
-    except KeyboardInterrupt:
-        return 130
-    return 0 if process.started else 3
+        sock = bound(host, port)
+    except OSError as error:
+        raise Unreachable(
+            f"{host}:{port} cannot be listened on: {error.strerror}",
+            remedy="give another --port",
+            component="model server",
+        ) from None
+
+    async def run() -> None:
+        told = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        process = OneProcess(server, tls=tls_context(serving.tls_cert, serving.tls_key))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, told.set)
+        starting = loop.create_task(process.start(sock))
+        waiting = loop.create_task(told.wait())
+        await asyncio.wait([starting, waiting], return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            await starting
+            await waiting
+        else:
+            starting.cancel()
+            await asyncio.wait([starting])
+        await process.stop()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run())
+    return 0
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     raise SystemExit(main())

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from maestro.core.contract import ModelContract
-from maestro.core.graph import InferenceGraph, SplitNode
+from maestro.core.graph import BanditNode, InferenceGraph, SplitNode
 from maestro.security.statements import Purpose
 from maestro.serving.graph._base import GraphNode
 from maestro.serving.loaded import LoadedVersion
@@ -26,6 +27,7 @@ class ServedGraph:
         versions: by model node.
         purposes: what each model node is there for.
         arms: (arm, version), from the root down.
+        lanes: the fast lanes of the data port, made with the first request.
     """
 
     graph: InferenceGraph
@@ -36,6 +38,7 @@ class ServedGraph:
     purposes: Mapping[str, Purpose]
     arms: tuple[tuple[str, str], ...]
     inflight: int = field(default=0)
+    lanes: Any = field(default=None)
 
     @property
     def model(self) -> str:
@@ -60,7 +63,7 @@ class ServedGraph:
         if contract is not None and contract.entity_keys:
             return contract.entity_keys
         root = self.graph.nodes[self.graph.root]
-        return (root.key,) if isinstance(root, SplitNode) and root.key else ()
+        return (root.key,) if isinstance(root, SplitNode | BanditNode) and root.key else ()
 
     def trained(self) -> NDArray[np.uint64]:
         """The entities that any of its versions was trained on, sorted."""

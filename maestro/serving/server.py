@@ -23,6 +23,8 @@ from maestro.serving.graph._base import Observation
 from maestro.serving.labels import LabelIntake
 from maestro.serving.loading import VersionLoader
 from maestro.serving.metrics import ServerMetrics
+from maestro.serving.policies import Policies
+from maestro.serving.rewards import RewardIntake
 from maestro.serving.runtimes import RuntimeFactory, Runtimes
 from maestro.serving.served import ServedGraph
 from maestro.serving.swap import GraphFollower
@@ -67,6 +69,9 @@ class ModelServer:
         self.exposures = ExposureLog(self.home.exposures, self.hasher, self.clock, limit=serving.exposure_queue)
         self.metrics.dropped = lambda: self.exposures.dropped + self.evidence.dropped
         self.labels = LabelIntake(self.plane, self.evidence)
+        self.policies = Policies(self.home.graphs, self.hasher.hash)
+        self.metrics.sources.append(self.policies.series)
+        self.rewards = RewardIntake(self.home.exposures, self.plane, self.hasher)
         loader = VersionLoader(
             self.home,
             Path(self._private.name),
@@ -85,6 +90,7 @@ class ModelServer:
             on_served=self._on_served,
             observe=self._observe,
             poll_s=serving.graph_poll_s,
+            policies=self.policies,
         )
         self.draining = False
         self._following: asyncio.Task[None] | None = None
@@ -105,6 +111,7 @@ class ModelServer:
         await self.follower.close()
         await asyncio.to_thread(self.exposures.close)
         self.evidence.close()
+        self.rewards.close()
         self.plane.close()
         self._private.cleanup()
 
@@ -112,6 +119,19 @@ class ModelServer:
         """Whether the server answers for every graph that lies there: at least one, none of them without a served revision."""
         wanted = {*self.follower.refusals, *self.follower.loading()}
         return not self.draining and bool(self.plane.graphs) and not wanted - self.plane.graphs.keys()
+
+    def health(self) -> dict[str, Any]:
+        """The server's own view of itself."""
+        return {
+            "status": "draining" if self.draining else "alive",
+            **self.readiness(),
+            "models": {model: served.revision for model, served in self.plane.graphs.items()},
+            "refused": self.follower.pending(),
+        }
+
+    def readiness(self) -> dict[str, Any]:
+        """Whether it answers for every graph, and whether it would load what nobody has signed."""
+        return {"ready": self.is_ready(), "unsigned_allowed": self.options.serving.allow_unsigned}
 
     def reading(self, model: str, label_wait_s: float) -> Reading:
         """The counters of every arm that serves `model` now.

@@ -30,6 +30,7 @@ from maestro.serving.graph.model import ModelNodeRunner
 from maestro.serving.graph.remote import RemoteRunner
 from maestro.serving.loaded import LoadedVersion
 from maestro.serving.loading import VersionLoader
+from maestro.serving.policies import Policies
 from maestro.serving.served import ServedGraph
 
 log = logging.getLogger(__name__)
@@ -65,6 +66,7 @@ class GraphFollower:
         plane: whose `graphs` are replaced.
         on_served: called on the event loop just before a revision starts to answer.
         observe: called with each first attempt of an arm.
+        policies: what bandits act on; None refuses them.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class GraphFollower:
         on_served: Callable[[ServedGraph], None],
         observe: Observer,
         poll_s: float,
+        policies: Policies | None = None,
     ) -> None:
         self.refusals: dict[str, Refusal] = {}
         self.previous: dict[str, ServedGraph] = {}
@@ -87,6 +90,7 @@ class GraphFollower:
         self._on_served = on_served
         self._observe = observe
         self._poll_s = poll_s
+        self._policies = policies
         self._tried: dict[str, tuple[object, ...]] = {}
         self._refused: dict[str, InferenceGraph] = {}
         self._loaded: dict[str, LoadedVersion] = {}
@@ -257,7 +261,7 @@ class GraphFollower:
         def leaf(name: str) -> GraphNode:
             node = graph.nodes[name]
             if isinstance(node, ModelNode):
-                return ModelNodeRunner(name, versions[name], node.timeout_ms / 1000)
+                return ModelNodeRunner(name, versions[name], node.timeout_ms / 1000, self._plane.metrics)
             assert isinstance(node, RemoteNode)  # noqa: S101 - the two kinds of leaf
             return RemoteRunner(name, node.url, node.timeout_ms / 1000, self._client)
 
@@ -265,7 +269,14 @@ class GraphFollower:
             self._spawn(_held(holder[0], work))
 
         model = graph.metadata.name
-        build = Build(graph, self._plane.metrics, leaf, lambda seen: self._observe(model, seen), spawn)
+        build = Build(
+            graph,
+            self._plane.metrics,
+            leaf,
+            lambda seen: self._observe(model, seen),
+            spawn,
+            policies=self._policies,
+        )
         root = build_graph(build)
         arms = tuple((name, build.nodes[name].version) for name in arm_names(graph))
         served = ServedGraph(graph, content, root, build.nodes, versions, wanted, arms)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import shutil
@@ -20,9 +21,8 @@ from typing import Any, Literal
 import httpx
 import numpy as np
 import pytest
-import uvicorn
+import uvloop
 import yaml
-from fastapi.testclient import TestClient
 from numpy.typing import NDArray
 
 from maestro.clients.home import Home
@@ -39,8 +39,9 @@ from maestro.security.credential import KeyVerifier
 from maestro.security.keyring import ensure_keys, key_path
 from maestro.security.signing import PrivateKey
 from maestro.security.statements import promotion, provenance, rollout_authorisation, write_envelope
-from maestro.serving.app import create_app
 from maestro.serving.dataplane import FeatureSource
+from maestro.serving.engine.door import Patience
+from maestro.serving.engine.single import OneProcess, bound
 from maestro.serving.runtimes import RuntimeFactory
 from maestro.serving.server import ModelServer
 
@@ -235,7 +236,18 @@ def workshop(home: Path) -> Workshop:
     return Workshop(Home(home))
 
 
-Serve = Callable[..., TestClient]
+class Client(httpx.Client):
+    """A caller of a model server that runs in this process, on a port of its own: its door is real, its start costs nothing."""
+
+    def __init__(self, url: str, server: ModelServer, process: OneProcess, stop: Callable[[], None]) -> None:
+        super().__init__(base_url=url, trust_env=False, timeout=60)
+        self.url = url
+        self.server = server
+        self.process = process
+        self.stop = stop
+
+
+Serve = Callable[..., Client]
 
 
 @contextmanager
@@ -244,17 +256,42 @@ def serving(
     *,
     features: FeatureSource | None = None,
     runtimes: RuntimeFactory | None = None,
+    patience: Patience | None = None,
     **settings: Any,
-) -> Iterator[TestClient]:
-    """A client of a server that runs in this process; the server is `client.app.state.server`."""
+) -> Iterator[Client]:
+    """A client of a server that runs in a thread until the block is left or it is stopped."""
     options = Settings(
         home=workshop.home.root, serving=ServingSettings(**({"auth": "network", "graph_poll_s": 0.05} | settings))
     )
     server = ModelServer(workshop.home, options, features=features, runtimes=runtimes)
-    app = create_app(server)
-    app.state.server = server
-    with TestClient(app, raise_server_exceptions=False) as client:
-        yield client
+    process = OneProcess(server, patience=patience)
+    sock = bound("127.0.0.1", 0)
+    started, told = threading.Event(), threading.Event()
+
+    async def run() -> None:
+        await process.start(sock)
+        started.set()
+        await asyncio.to_thread(told.wait)
+        await process.stop(5)
+
+    def work() -> None:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(run())
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+
+    def stop() -> None:
+        told.set()
+        thread.join(timeout=20)
+
+    assert started.wait(30), "the server did not start"
+    with Client(f"http://127.0.0.1:{sock.getsockname()[1]}", server, process, stop) as client:
+        try:
+            yield client
+        finally:
+            client.close()
+            stop()
 
 
 @pytest.fixture
@@ -319,47 +356,6 @@ def process_of(home: Home, log: Path, **settings: str) -> Iterator[Process]:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-
-
-@dataclass
-class Listening:
-    """A model server on a port of its own, in this process: its door is real, its start costs nothing."""
-
-    url: str
-    server: ModelServer
-    stop: Callable[[], None]
-
-
-@contextmanager
-def listening(workshop: Workshop, **settings: Any) -> Iterator[Listening]:
-    """Run one until the block is left or it is stopped."""
-    options = Settings(
-        home=workshop.home.root, serving=ServingSettings(**({"auth": "network", "graph_poll_s": 0.05} | settings))
-    )
-    server = ModelServer(workshop.home, options)
-    port = free_port()
-    runner = uvicorn.Server(
-        uvicorn.Config(create_app(server), port=port, log_config=None, ws="none", timeout_graceful_shutdown=5)
-    )
-    thread = threading.Thread(target=runner.run, daemon=True)
-    thread.start()
-
-    def stop() -> None:
-        runner.should_exit = True
-        thread.join(timeout=20)
-
-    eventually(lambda: runner.started, timeout_s=30)
-    try:
-        yield Listening(f"http://127.0.0.1:{port}", server, stop)
-    finally:
-        stop()
-
-
-@pytest.fixture
-def listen(workshop: Workshop) -> Iterator[Callable[..., Listening]]:
-    """Starts model servers of this test's home on ports of their own."""
-    with ExitStack() as stack:
-        yield lambda **settings: stack.enter_context(listening(workshop, **settings))
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from fastapi.testclient import TestClient
 
 from maestro.clients.home import Home
 from maestro.core.contract import ModelContract, Output
@@ -18,7 +17,7 @@ from maestro.core.manifest import VersionManifest
 from maestro.decisions.assignment import assign
 from maestro.serving.runtimes import Answers, ModelFailed, ModelRuntime, Runtimes
 from maestro.serving.table import Batch, Prediction
-from tests.serving.conftest import ENTITY, Process, Serve, Trained, Workshop, eventually, node, serving, split
+from tests.serving.conftest import ENTITY, Client, Process, Serve, Trained, Workshop, eventually, node, serving, split
 
 pytestmark = pytest.mark.door
 
@@ -98,15 +97,15 @@ def marked(contract: ModelContract, name: str) -> ModelContract:
     return ModelContract.model_validate(contract.document() | {"feature_service": service})
 
 
-def ask(client: TestClient, unit: str | int | None = None, rows: list[Any] | None = None) -> Any:
+def ask(client: Client, unit: str | int | None = None, rows: list[Any] | None = None) -> Any:
     body: dict[str, Any] = {"instances": rows or [ROW]}
     if unit is not None:
         body["context"] = {ENTITY: unit}
     return client.post("/predict", json=body)
 
 
-def counted(client: TestClient, arm: str) -> dict[str, int]:
-    server = client.app.state.server  # type: ignore[attr-defined]
+def counted(client: Client, arm: str) -> dict[str, int]:
+    server = client.server  # type: ignore[attr-defined]
     return next(dict(c.outcomes) for (_, _, name), c in server.metrics.arms.items() if name == arm)
 
 

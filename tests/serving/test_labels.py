@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from fastapi.testclient import TestClient
 
 from maestro.core.contract import ModelContract, Output
 from maestro.core.principals import PrincipalRole
-from tests.serving.conftest import ENTITY, Serve, Trained, Workshop, node
+from tests.serving.conftest import ENTITY, Client, Serve, Trained, Workshop, node
 
 pytestmark = pytest.mark.door
 
@@ -22,7 +21,7 @@ def header(workshop: Workshop) -> dict[str, str]:
 
 
 @pytest.fixture
-def client(workshop: Workshop, trained: Trained, serve: Serve, header: dict[str, str]) -> TestClient:
+def client(workshop: Workshop, trained: Trained, serve: Serve, header: dict[str, str]) -> Client:
     version = workshop.register(
         "1.0.0", {"model.onnx": trained.onnx}, trained.contract, trained_on=[str(number) for number in range(100, 200)]
     )
@@ -34,13 +33,13 @@ def label(**fields: Any) -> dict[str, Any]:
     return {"model": "m", "entity": {ENTITY: 7}, "label": 1, "at": AT} | fields
 
 
-def evidence(client: TestClient, header: dict[str, str]) -> dict[str, int]:
+def evidence(client: Client, header: dict[str, str]) -> dict[str, int]:
     arm: dict[str, int] = client.get("/admin/evidence/m", headers=header).json()["arms"]["a"]
     return arm
 
 
 @pytest.mark.shows("H10", env="laptop")
-def test_labels_are_joined_to_first_answers(client: TestClient, trained: Trained, header: dict[str, str]) -> None:
+def test_labels_are_joined_to_first_answers(client: Client, trained: Trained, header: dict[str, str]) -> None:
     for entity in range(10):
         client.post("/predict", json={"instances": [trained.rows[entity].tolist()], "entities": [{ENTITY: entity}]})
     wrong = [label(entity=str(entity), label=1 - trained.answers[entity]) for entity in range(3)]
@@ -58,7 +57,7 @@ def test_labels_are_joined_to_first_answers(client: TestClient, trained: Trained
 
 
 def test_entities_that_the_version_was_trained_on_are_no_evidence(
-    client: TestClient, trained: Trained, header: dict[str, str]
+    client: Client, trained: Trained, header: dict[str, str]
 ) -> None:
     for entity in (99, 100, 150, 199, 200):
         client.post("/predict", json={"instances": [trained.rows[0].tolist()], "entities": [{ENTITY: entity}]})
@@ -67,7 +66,7 @@ def test_entities_that_the_version_was_trained_on_are_no_evidence(
     assert (counted["exposed"], counted["labelled"], sum(counted["requests"].values())) == (2, 2, 5)  # type: ignore[attr-defined]
 
 
-def test_labels_need_a_role(client: TestClient, workshop: Workshop) -> None:
+def test_labels_need_a_role(client: Client, workshop: Workshop) -> None:
     viewer = {"Authorization": f"Bearer {workshop.key(PrincipalRole.VIEWER, name='viewer')}"}
     nobody = {"Authorization": f"Bearer {workshop.key(name='nobody')}"}
     assert client.post("/labels", json=[label()]).status_code == 401
@@ -98,7 +97,7 @@ def test_labels_need_a_role(client: TestClient, workshop: Workshop) -> None:
     ],
 )
 def test_a_wrong_batch_is_refused_as_a_whole(
-    client: TestClient, header: dict[str, str], sent: Any, status: int, says: str
+    client: Client, header: dict[str, str], sent: Any, status: int, says: str
 ) -> None:
     response = client.post("/labels", json=sent, headers=header)
     assert response.status_code == status, response.text
@@ -118,5 +117,5 @@ def test_a_model_whose_answers_are_not_simply_right_takes_no_labels(
     assert "regression" in response.json()["detail"]
 
 
-def test_no_labels_are_no_work(client: TestClient, header: dict[str, str]) -> None:
+def test_no_labels_are_no_work(client: Client, header: dict[str, str]) -> None:
     assert client.post("/labels", json=[], headers=header).json() == {"accepted": 0, "joined": 0, "duplicates": 0}

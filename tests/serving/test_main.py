@@ -147,18 +147,22 @@ import asyncio, json, sys, pathlib
 import httpx
 from maestro.clients.home import Home
 from maestro.core.settings import settings
-from maestro.serving.app import create_app
+from maestro.serving.engine.single import OneProcess, bound
 from maestro.serving.server import ModelServer
 
 async def main():
-    server = ModelServer(Home(pathlib.Path(sys.argv[1])), settings())
-    app = create_app(server)
-    await server.start()
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://server") as client:
+    process = OneProcess(ModelServer(Home(pathlib.Path(sys.argv[1])), settings()))
+    sock = bound("127.0.0.1", 0)
+    await process.start(sock)
+    web = {"fastapi", "starlette", "uvicorn"} & set(sys.modules)
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{sock.getsockname()[1]}", trust_env=False) as client:
         answer = await client.post("/predict", json={"instances": [[12, 15, 80, 500]], "context": {"patient_id": "7"}})
-    await server.stop()
+        await client.get("/v2/health/ready")
+        web |= {"fastapi", "starlette", "uvicorn"} & set(sys.modules)
+        await client.get("/openapi.json")
+    await process.stop()
     heavy = {"mlflow", "pandas", "sklearn", "feast", "sqlalchemy", "skops", "scipy", "evidently", "optuna"}
-    print(json.dumps({"status": answer.status_code, "heavy": sorted(heavy & set(sys.modules))}))
+    print(json.dumps({"status": answer.status_code, "heavy": sorted(web | heavy & set(sys.modules))}))
 
 asyncio.run(main())
 """

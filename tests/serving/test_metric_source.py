@@ -17,7 +17,7 @@ from maestro.core.errors import NotFound, Refused, Unreachable
 from maestro.core.principals import PrincipalRole
 from maestro.core.seams import MetricSource
 from maestro.serving.metric_source import ServerMetricSource
-from tests.serving.conftest import ENTITY, Listening, Trained, Workshop, free_port, node, split
+from tests.serving.conftest import ENTITY, Client, Serve, Trained, Workshop, free_port, node, split
 
 
 @dataclass
@@ -90,14 +90,14 @@ class TestServer(MetricSourceSuite):
         return workshop.key(PrincipalRole.SUBMITTER)
 
     @pytest.fixture
-    def process(self, workshop: Workshop, trained: Trained, listen: Callable[..., Listening], header: str) -> Listening:
+    def process(self, workshop: Workshop, trained: Trained, serve: Serve, header: str) -> Client:
         a = workshop.register("1.0.0", {"model.onnx": trained.onnx}, trained.contract)
         b = workshop.register("1.1.0", {"model.onnx": trained.onnx}, trained.contract, statement="authorisation")
         workshop.graph({"a": node(a), "b": node(b), "ab": split("a", "b", 5000)}, "ab")
-        return listen()
+        return serve()
 
     @pytest.fixture
-    def traffic(self, process: Listening, header: str, listen: Callable[..., Listening]) -> Traffic:
+    def traffic(self, process: Client, header: str, serve: Serve) -> Traffic:
         def post(path: str, body: object) -> None:
             response = httpx.post(
                 f"{process.url}{path}", json=body, headers={"Authorization": f"Bearer {header}"}, trust_env=False
@@ -116,17 +116,17 @@ class TestServer(MetricSourceSuite):
 
         def restart() -> None:
             process.stop()
-            traffic.source = ServerMetricSource(listen().url, header)
+            traffic.source = ServerMetricSource(serve().url, header)
 
         traffic.restart = restart
         return traffic
 
-    def test_an_answer_of_another_time_is_refused(self, process: Listening, header: str) -> None:
+    def test_an_answer_of_another_time_is_refused(self, process: Client, header: str) -> None:
         late = ManualClock(SystemClock().now() + timedelta(minutes=5))
         with pytest.raises(Unreachable, match="s old"):
             ServerMetricSource(process.url, header, clock=late).read("m", 0.0)
 
-    def test_an_unknown_model_and_a_wrong_key_are_told_apart(self, process: Listening, header: str) -> None:
+    def test_an_unknown_model_and_a_wrong_key_are_told_apart(self, process: Client, header: str) -> None:
         with pytest.raises(NotFound):
             ServerMetricSource(process.url, header).read("n", 0.0)
         with pytest.raises(Refused):

@@ -16,7 +16,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from maestro.clients.home import Home
 from maestro.core.principals import PrincipalRole
-from tests.serving.conftest import Listening, Trained, Workshop, listening, node, split
+from tests.serving.conftest import Client, Trained, Workshop, node, serving, split
 
 pytestmark = pytest.mark.door
 
@@ -25,19 +25,19 @@ Case = schemathesis.Case[Any]
 
 
 @pytest.fixture(scope="module")
-def served(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Listening, str]]:
+def served(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, str]]:
     """A server with a split of two versions, and a key."""
     workshop = Workshop(Home(tmp_path_factory.mktemp("home")))
     a = workshop.register("1.0.0", {"model.onnx": trained.onnx}, trained.contract)
     b = workshop.register("1.1.0", {"model.onnx": trained.onnx}, trained.contract, statement="authorisation")
     workshop.graph({"a": node(a), "b": node(b), "ab": split("a", "b", 5000, experiment="e")}, "ab")
     key = workshop.key(PrincipalRole.SUBMITTER)
-    with listening(workshop) as server:
+    with serving(workshop) as server:
         yield server, key
 
 
 @pytest.fixture(scope="module")
-def operations(served: tuple[Listening, str]) -> list[Operation]:
+def operations(served: tuple[Client, str]) -> list[Operation]:
     """Every operation of the description that the server gives of itself."""
     schema = schemathesis.openapi.from_url(f"{served[0].url}/openapi.json")
     found = list(schema.get_all_operations())
@@ -57,7 +57,7 @@ def try_out(operation: Operation, check: Callable[[Case], None], mode: Generatio
 
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=["fitting", "unfitting"])
 def test_every_answer_is_documented(
-    operations: list[Operation], served: tuple[Listening, str], mode: GenerationMode
+    operations: list[Operation], served: tuple[Client, str], mode: GenerationMode
 ) -> None:
     _, key = served
 

@@ -11,18 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from fastapi.testclient import TestClient
 
 from maestro.clients.home import Home
 from maestro.core.contract import ModelContract
 from maestro.serving.server import LazyFeatures
-from tests.serving.conftest import Serve, Trained, Workshop, eventually, node, serving, split
+from tests.serving.conftest import Client, Serve, Trained, Workshop, eventually, node, serving, split
 
 pytestmark = pytest.mark.door
 
 
 @pytest.fixture(scope="module")
-def client(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+def client(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """A server with one model; no test changes what it serves."""
     workshop = Workshop(Home(tmp_path_factory.mktemp("home")))
     version = workshop.register("1.0.0", {"model.onnx": trained.onnx}, trained.contract)
@@ -31,7 +30,7 @@ def client(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield client
 
 
-def test_predict_takes_rows_by_position(client: TestClient, trained: Trained) -> None:
+def test_predict_takes_rows_by_position(client: Client, trained: Trained) -> None:
     response = client.post("/predict", json={"instances": trained.rows[:5].tolist()})
     assert response.status_code == 200, response.text
     assert response.json() == {"predictions": trained.answers[:5]}
@@ -41,19 +40,19 @@ def test_predict_takes_rows_by_position(client: TestClient, trained: Trained) ->
     assert "x-maestro-fallback" not in response.headers
 
 
-def test_predict_takes_rows_by_name(client: TestClient, trained: Trained) -> None:
+def test_predict_takes_rows_by_name(client: Client, trained: Trained) -> None:
     rows = [
         dict(zip(reversed(trained.contract.names), reversed(row), strict=True)) for row in trained.rows[:5].tolist()
     ]
     assert client.post("/predict", json={"instances": rows}).json() == {"predictions": trained.answers[:5]}
 
 
-def test_whole_numbers_are_numbers(client: TestClient) -> None:
+def test_whole_numbers_are_numbers(client: Client) -> None:
     assert client.post("/predict", json={"instances": [[12, 15, 80, 500]]}).status_code == 200
 
 
 @pytest.mark.parametrize("form", ["dataframe_split", "dataframe_records", "instances", "inputs", "inputs-rows", "csv"])
-def test_invocations_takes_every_form_of_mlflow(client: TestClient, trained: Trained, form: str) -> None:
+def test_invocations_takes_every_form_of_mlflow(client: Client, trained: Trained, form: str) -> None:
     rows, names = trained.rows[:4].tolist(), list(trained.contract.names)
     bodies: dict[str, dict[str, Any]] = {
         "dataframe_split": {"dataframe_split": {"columns": names, "data": rows, "index": [0, 1, 2, 3]}},
@@ -71,11 +70,11 @@ def test_invocations_takes_every_form_of_mlflow(client: TestClient, trained: Tra
     assert response.json() == {"predictions": trained.answers[:4]}
 
 
-def infer(client: TestClient, inputs: list[dict[str, Any]], path: str = "/v2/models/m/infer", **members: Any) -> Any:
+def infer(client: Client, inputs: list[dict[str, Any]], path: str = "/v2/models/m/infer", **members: Any) -> Any:
     return client.post(path, json={"inputs": inputs} | members)
 
 
-def test_open_inference_takes_one_matrix_or_one_tensor_a_feature(client: TestClient, trained: Trained) -> None:
+def test_open_inference_takes_one_matrix_or_one_tensor_a_feature(client: Client, trained: Trained) -> None:
     rows = trained.rows[:3]
     matrix = {"name": "rows", "shape": [3, 4], "datatype": "FP64", "data": rows.ravel().tolist()}
     nested = matrix | {"data": rows.tolist()}
@@ -98,13 +97,13 @@ def test_open_inference_takes_one_matrix_or_one_tensor_a_feature(client: TestCli
     assert np.allclose(np.array(scores["data"]).reshape(3, 2), trained.model.predict_proba(rows), atol=1e-5)
 
 
-def test_open_inference_gives_the_outputs_that_are_asked_for(client: TestClient, trained: Trained) -> None:
+def test_open_inference_gives_the_outputs_that_are_asked_for(client: Client, trained: Trained) -> None:
     matrix = [{"name": "rows", "shape": [1, 4], "datatype": "FP32", "data": trained.rows[0].tolist()}]
     answered = infer(client, matrix, outputs=[{"name": "probabilities"}]).json()["outputs"]
     assert [output["name"] for output in answered] == ["probabilities"]
 
 
-def test_open_inference_metadata_and_versions(client: TestClient, trained: Trained) -> None:
+def test_open_inference_metadata_and_versions(client: Client, trained: Trained) -> None:
     assert client.get("/v2").json()["name"] == "maestro"
     metadata = client.get("/v2/models/m").json()
     assert metadata["versions"] == ["1.0.0"]
@@ -135,15 +134,13 @@ def test_open_inference_metadata_and_versions(client: TestClient, trained: Train
         [{"name": "r", "shape": [2, 0], "datatype": "FP64", "data": []}],
     ],
 )
-def test_open_inference_refuses_wrong_tensors_in_its_own_words(
-    client: TestClient, inputs: list[dict[str, Any]]
-) -> None:
+def test_open_inference_refuses_wrong_tensors_in_its_own_words(client: Client, inputs: list[dict[str, Any]]) -> None:
     response = infer(client, inputs)
     assert response.status_code == 400, response.text
     assert response.json()["error"] == response.json()["detail"]
 
 
-def test_open_inference_fits_its_published_description(client: TestClient, trained: Trained) -> None:
+def test_open_inference_fits_its_published_description(client: Client, trained: Trained) -> None:
     specs = os.environ.get("MAESTRO_TEST_SPECS")
     if not specs:
         pytest.skip("MAESTRO_TEST_SPECS does not say where the specification is")
@@ -181,9 +178,7 @@ def test_open_inference_fits_its_published_description(client: TestClient, train
         (b'{"unknown": 1}', None),
     ],
 )
-def test_a_body_that_cannot_be_read_is_told_so(
-    client: TestClient, path: str, content: bytes, status: int | None
-) -> None:
+def test_a_body_that_cannot_be_read_is_told_so(client: Client, path: str, content: bytes, status: int | None) -> None:
     response = client.post(path, content=content, headers={"Content-Type": "application/json"})
     assert response.status_code == (status or (400 if path.startswith("/v2") else 422)), response.text
     problem = response.json()
@@ -214,14 +209,14 @@ def test_a_body_that_cannot_be_read_is_told_so(
         ({}, "instances"),
     ],
 )
-def test_wrong_rows_are_refused_by_field(client: TestClient, body: dict[str, Any], field: str | None) -> None:
+def test_wrong_rows_are_refused_by_field(client: Client, body: dict[str, Any], field: str | None) -> None:
     response = client.post("/predict", content=json.dumps(body).replace("Infinity", "1e400"))
     assert response.status_code in (400, 422), response.text
     if field is not None:
         assert response.json()["field"] == field, response.text
 
 
-def test_an_unknown_model_is_named(client: TestClient) -> None:
+def test_an_unknown_model_is_named(client: Client) -> None:
     response = client.post("/predict", json={"instances": [[1, 2, 3, 4]], "model": "n"})
     assert response.status_code == 404
     assert "'n'" in response.json()["detail"]
@@ -230,19 +225,19 @@ def test_an_unknown_model_is_named(client: TestClient) -> None:
     assert client.get("/v2/models/n").status_code == 404
 
 
-def test_an_oversized_body_is_refused_whatever_it_says_of_its_length(client: TestClient) -> None:
+def test_an_oversized_body_is_refused_whatever_it_says_of_its_length(client: Client) -> None:
     for path in ("/predict", "/invocations", "/v2/models/m/infer"):
         assert client.post(path, content=b" " * 300_000).status_code == 413
         assert client.post(path, content=iter([b" " * 150_000] * 2)).status_code == 413
 
 
-def test_too_many_rows_are_refused(client: TestClient) -> None:
+def test_too_many_rows_are_refused(client: Client) -> None:
     response = client.post("/predict", json={"instances": [[1, 2, 3, 4]] * 601})
     assert response.status_code == 413
     assert "600" in response.json()["detail"]
 
 
-def test_an_unknown_content_type_is_refused(client: TestClient) -> None:
+def test_an_unknown_content_type_is_refused(client: Client) -> None:
     response = client.post("/predict", content=b"<rows/>", headers={"Content-Type": "application/xml"})
     assert response.status_code == 415
     assert client.get("/predict").status_code == 405

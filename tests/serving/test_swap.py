@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 import yaml
-from fastapi.testclient import TestClient
 
 from maestro.core.clock import SystemClock
 from maestro.core.contract import ModelContract
@@ -21,7 +20,7 @@ from maestro.core.manifest import VersionManifest
 from maestro.core.principals import PrincipalRole
 from maestro.security.trust import load_trust, revoke_key, save_trust
 from maestro.serving.runtimes import ModelRuntime, Runtimes
-from tests.serving.conftest import Serve, Trained, Workshop, eventually, node, serving, split
+from tests.serving.conftest import Client, Serve, Trained, Workshop, eventually, node, serving, split
 
 pytestmark = pytest.mark.door
 
@@ -40,12 +39,12 @@ def admin(workshop: Workshop) -> dict[str, str]:
     return {"Authorization": f"Bearer {workshop.key(PrincipalRole.VIEWER)}"}
 
 
-def served(client: TestClient) -> int | None:
+def served(client: Client) -> int | None:
     revision: int | None = client.get("/healthz").json()["models"].get("m")
     return revision
 
 
-def refused(client: TestClient, admin: dict[str, str], says: str, revision: int | None = 2) -> None:
+def refused(client: Client, admin: dict[str, str], says: str, revision: int | None = 2) -> None:
     """The graph file is refused for this reason, the first revision still answers."""
 
     def told() -> bool:
@@ -353,9 +352,9 @@ def test_old_versions_are_released(workshop: Workshop, first: VersionManifest, t
     for revision, version in enumerate(versions, 2):
         workshop.graph({"a": node(version)}, "a", revision=revision)
         eventually(lambda wanted=revision: served(client) == wanted)  # type: ignore[misc]
-    follower = client.app.state.server.follower  # type: ignore[attr-defined]
+    follower = client.server.follower  # type: ignore[attr-defined]
     eventually(lambda: len(follower._loaded) == 2)
-    private = Path(client.app.state.server._private.name)  # type: ignore[attr-defined]
+    private = Path(client.server._private.name)  # type: ignore[attr-defined]
     eventually(lambda: len(list(private.iterdir())) == 2)
 
 

@@ -16,7 +16,7 @@ from maestro.core.manifest import VersionManifest
 from maestro.core.principals import PrincipalRole
 from maestro.core.seams import TrafficTarget
 from maestro.serving.target import GraphFileTarget
-from tests.serving.conftest import Listening, Trained, Workshop, free_port, node, split
+from tests.serving.conftest import Serve, Trained, Workshop, free_port, node, split
 
 
 @dataclass
@@ -127,8 +127,8 @@ class TrafficTargetSuite(ABC):
 
 class TestGraphFile(TrafficTargetSuite):
     @pytest.fixture
-    def stage(self, workshop: Workshop, trained: Trained, listen: Callable[..., Listening]) -> Stage:
-        server = listen()
+    def stage(self, workshop: Workshop, trained: Trained, serve: Serve) -> Stage:
+        server = serve()
         token = workshop.key(PrincipalRole.VIEWER)
 
         def again() -> TrafficTarget:
@@ -165,8 +165,6 @@ class TestGraphFile(TrafficTargetSuite):
         with pytest.raises(Unreachable, match="does not answer"):
             target.wait_ready(1, timeout_s=0.2)
 
-    def test_a_key_that_is_not_accepted_is_told(
-        self, stage: Stage, workshop: Workshop, listen: Callable[..., Listening]
-    ) -> None:
+    def test_a_key_that_is_not_accepted_is_told(self, stage: Stage, workshop: Workshop, serve: Serve) -> None:
         with pytest.raises(Refused, match="key"):
-            GraphFileTarget(workshop.home, "m", listen().url, "mk_wrong").wait_ready(1, timeout_s=2)
+            GraphFileTarget(workshop.home, "m", serve().url, "mk_wrong").wait_ready(1, timeout_s=2)

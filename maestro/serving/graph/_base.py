@@ -9,7 +9,9 @@ from typing import Any, Protocol
 from maestro.core.contract import ModelContract
 from maestro.core.errors import BadInput, MaestroError
 from maestro.core.graph import InferenceGraph
+from maestro.serving.graph.drawn import Drawn
 from maestro.serving.metrics import ServerMetrics
+from maestro.serving.policies import Policies
 from maestro.serving.runtimes._base import ModelTimeout
 from maestro.serving.table import Batch, Prediction, Table
 
@@ -53,6 +55,8 @@ class Call:
         experiment: the experiment that the request takes part in, named by a split on its way.
         propensity: the probability with which it was sent here.
         key: the name of the value that the experiment's split sticks to.
+        drawn: what a bandit on its way decided.
+        draw: by which splits assign a request that names no key, when that has been drawn already; asking again changes no assignment.
     """
 
     table: Table
@@ -62,6 +66,8 @@ class Call:
     experiment: str | None = None
     propensity: float = 1.0
     key: str | None = None
+    drawn: Drawn | None = None
+    draw: str | None = None
 
     def stand_in(self) -> Call:
         """The same call for an arm that answers in another's place."""
@@ -78,6 +84,7 @@ class Answer:
         fallback: the node that answered in its place, None when the arm answered itself.
         batch: the rows as a model took them, when one model took them all.
         failed: how the node that was asked first failed, when another answered in its place below the arm.
+        reward_id: by what a reward for this answer is sent; None unless a bandit decided for one unit.
     """
 
     prediction: Prediction
@@ -86,6 +93,7 @@ class Answer:
     fallback: str | None = None
     batch: Batch | None = None
     failed: str | None = None
+    reward_id: str | None = None
 
 
 def outcome_of(error: MaestroError) -> str:
@@ -128,6 +136,7 @@ class Observation:
         prediction: None unless `outcome` is `ok`.
         batch: the rows as the arm's model took them.
         contract: the arm's contract.
+        drawn: what a bandit decided, when one did.
     """
 
     arm: str
@@ -142,6 +151,7 @@ class Observation:
     contract: ModelContract | None
     latency_s: float
     outcome: str
+    drawn: Drawn | None = None
 
     def context(self, row: int) -> list[float] | None:
         """The row's numbers that the contract lets out: neither text nor personal data; missing values are NaN."""
@@ -165,6 +175,7 @@ class Build:
         observe: called after each first attempt of an arm.
         spawn: starts work that nobody waits for.
         nodes: the nodes built so far, by name.
+        policies: what bandits act on; None where there are none.
     """
 
     graph: InferenceGraph
@@ -173,6 +184,7 @@ class Build:
     observe: Observe
     spawn: Callable[[Coroutine[Any, Any, None]], None]
     nodes: dict[str, GraphNode] = field(default_factory=dict)
+    policies: Policies | None = None
     make: Callable[[str, Build], GraphNode] | None = None
 
     def node(self, name: str) -> GraphNode:

@@ -24,8 +24,8 @@ class Arm:
         self.version = inner.version
         self.inner = inner
         self._revision = revision
-        self._observe = observe
-        self._counters = metrics.arm(model, inner.version, inner.name)
+        self.observe = observe
+        self.counters = metrics.arm(model, inner.version, inner.name)
         contracts = inner.contracts
         self._contract = contracts[0] if contracts else None
 
@@ -49,8 +49,8 @@ class Arm:
             raise
         finally:
             seconds = time.perf_counter() - started
-            self._counters.observe(outcome, seconds)
-            self._observe(
+            self.counters.observe(outcome, seconds)
+            self.observe(
                 Observation(
                     arm=self.name,
                     version=self.version,
@@ -64,5 +64,6 @@ class Arm:
                     contract=self._contract,
                     latency_s=seconds,
                     outcome=outcome,
+                    drawn=call.drawn,
                 )
             )

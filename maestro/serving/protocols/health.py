@@ -1,4 +1,4 @@
-"""Liveness, readiness and metrics: `/healthz`, `/ping`, `/v2/health/*`, `/metrics`."""
+"""Liveness, readiness and metrics: `/healthz`, `/ping`, `/v2/health/*`, `/metrics`. The data port gives the same answers without FastAPI."""
 
 from __future__ import annotations
 
@@ -13,18 +13,12 @@ def health_routes(server: ModelServer) -> APIRouter:
     router = APIRouter(tags=["health"])
 
     def ready() -> ReadyDocument:
-        return ReadyDocument(ready=server.is_ready(), unsigned_allowed=server.options.serving.allow_unsigned)
+        return ReadyDocument(**server.readiness())
 
     @router.get("/healthz")
     async def healthz() -> HealthDocument:
         """Whether the process works, and what it serves."""
-        return HealthDocument(
-            status="draining" if server.draining else "alive",
-            ready=server.is_ready(),
-            unsigned_allowed=server.options.serving.allow_unsigned,
-            models={model: served.revision for model, served in server.plane.graphs.items()},
-            refused=server.follower.pending(),
-        )
+        return HealthDocument(**server.health())
 
     @router.get("/v2/health/live")
     async def live() -> ReadyDocument:

@@ -13,7 +13,7 @@ import msgspec
 
 from maestro.core.errors import BadInput, MaestroError, Malformed
 from maestro.serving.dataplane import InferRequest
-from maestro.serving.protocols.endpoint import JSON, Body, Render, decode, plain_problem
+from maestro.serving.protocols.adapter import JSON, Asked, Hot, Render, decode, plain_problem
 from maestro.serving.protocols.predict import render
 from maestro.serving.protocols.rows import columns_of, table_of
 from maestro.serving.table import Table
@@ -36,7 +36,20 @@ class _Invocation(msgspec.Struct, forbid_unknown_fields=True):
     params: dict[str, Any] | None = None
 
 
+class _Split64(msgspec.Struct, forbid_unknown_fields=True):
+    data: list[list[float]]
+    columns: list[str] | None = None
+    index: list[Any] | None = None
+
+
+class _Numbers(msgspec.Struct, forbid_unknown_fields=True):
+    dataframe_split: _Split64 | None = None
+    instances: list[list[float]] | None = None
+    inputs: list[list[float]] | None = None
+
+
 _decoder = msgspec.json.Decoder(_Invocation)
+_numbers = msgspec.json.Decoder(_Numbers)
 
 
 class InvocationsAdapter:
@@ -44,10 +57,25 @@ class InvocationsAdapter:
 
     media_types: ClassVar[tuple[str, ...]] = (JSON, CSV)
 
-    def read(self, body: Body) -> tuple[InferRequest, Render]:
+    def hot(self, data: bytes, asked: Asked) -> Hot | None:
+        """Rows of numbers in `instances`, `inputs` or `dataframe_split`."""
+        if asked.media_type == CSV:
+            return None
+        try:
+            sent = _numbers.decode(data)
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+            return None
+        split = sent.dataframe_split
+        given = [rows for rows in (sent.instances, sent.inputs, split and split.data) if rows is not None]
+        if len(given) != 1:
+            return None
+        names = tuple(split.columns) if split is not None and split.columns is not None else None
+        return Hot(asked.query.get("model"), given[0], names=names)
+
+    def read(self, data: bytes, asked: Asked) -> tuple[InferRequest, Render]:
         """One of the forms, no two at once."""
-        table = _csv(body.data) if body.media_type == CSV else _json(body.data)
-        return InferRequest(body.query.get("model"), table, None, body.context), render
+        table = _csv(data) if asked.media_type == CSV else _json(data)
+        return InferRequest(asked.query.get("model"), table, None, asked.context), render
 
     def problem(self, error: MaestroError) -> tuple[int, dict[str, Any]]:
         """As it is."""

@@ -2,7 +2,8 @@
 
 Source: https://github.com/kserve/open-inference-protocol/blob/main/specification/protocol/inference_rest.md. A request carries either one
 two-dimensional tensor (rows × features, by position) or one tensor a feature (by name). Text members of `parameters` are values that a split
-may stick to. Errors carry the protocol's `error` beside the members of a problem document, and rows at fault give 400.
+may stick to. Tensors may come and go as bytes after the JSON (`binary_tensors`). Errors carry the protocol's `error` beside the members of a
+problem document, and rows at fault give 400.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import numpy as np
 from maestro.core.contract import ModelContract
 from maestro.core.errors import BadInput, MaestroError
 from maestro.serving.dataplane import InferRequest, InferResult
-from maestro.serving.protocols.endpoint import JSON, Body, Render, decode
+from maestro.serving.protocols.adapter import BINARY, JSON, Asked, Hot, Render, Rendered, decode
+from maestro.serving.protocols.binary_tensors import numbers, packed, texts
 from maestro.serving.protocols.rows import columns_of
 from maestro.serving.table import Prediction, Table
 
@@ -30,7 +32,7 @@ class _Tensor(msgspec.Struct):
     name: str
     shape: list[int]
     datatype: str
-    data: list[Any]
+    data: list[Any] | None = None
     parameters: dict[str, Any] | None = None
 
 
@@ -46,31 +48,82 @@ class _Request(msgspec.Struct):
     outputs: list[_Output] | None = None
 
 
+class _NumberTensor(msgspec.Struct):
+    name: str
+    shape: tuple[int, int]
+    datatype: str
+    data: list[float]
+    parameters: None = None
+
+
+class _Numbers(msgspec.Struct):
+    inputs: tuple[_NumberTensor]
+    id: str | None = None
+    parameters: None = None
+    outputs: None = None
+
+
 _decoder = msgspec.json.Decoder(_Request)
+_numbers = msgspec.json.Decoder(_Numbers)
 _encode = msgspec.json.Encoder().encode
 
 
 class OpenInferenceAdapter:
     """`POST /v2/models/{model}[/versions/{version}]/infer`."""
 
-    media_types: ClassVar[tuple[str, ...]] = (JSON,)
+    media_types: ClassVar[tuple[str, ...]] = (JSON, BINARY)
 
-    def read(self, body: Body) -> tuple[InferRequest, Render]:
+    def hot(self, data: bytes, asked: Asked) -> Hot | None:
+        """One two-dimensional tensor of numbers, in JSON or in bytes, with nothing asked of the outputs."""
+        if "version" in asked.path:
+            return None
+        if asked.json_bytes is not None:
+            return self._hot_binary(data, asked)
+        try:
+            sent = _numbers.decode(data)
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+            return None
+        tensor = sent.inputs[0]
+        rows, width = tensor.shape
+        if tensor.datatype not in NUMBERS or rows < 1 or width < 1 or rows * width != len(tensor.data):
+            return None
+        identity = sent.id
+        matrix = [tensor.data] if rows == 1 else np.array(tensor.data, dtype=np.float64).reshape(rows, width)
+        return Hot(asked.path["model"], matrix, render=lambda result: _render(result, identity, None, False))
+
+    def _hot_binary(self, data: bytes, asked: Asked) -> Hot | None:
+        try:
+            request, render = self.read(data, asked)
+        except BadInput:
+            return None
+        if request.table is None or request.table.matrix is None or request.context:
+            return None
+        return Hot(request.model, request.table.matrix, render=render)
+
+    def read(self, data: bytes, asked: Asked) -> tuple[InferRequest, Render]:
         """Tensors as a table."""
-        sent: _Request = decode(body.data, _decoder)
-        table = _table(sent.inputs)
-        wanted = None if sent.outputs is None else [output.name for output in sent.outputs]
+        size = len(data) if asked.json_bytes is None else asked.json_bytes
+        if size > len(data):
+            raise BadInput(
+                f"the body has {len(data)} bytes, its JSON is said to have {size}",
+                field="Inference-Header-Content-Length",
+                remedy="send the bytes of JSON before the binary tensors",
+            )
+        sent: _Request = decode(data[:size], _decoder)
+        table = _table(sent.inputs, memoryview(data)[size:])
+        wanted = None if sent.outputs is None else {output.name: output.parameters or {} for output in sent.outputs}
         for name in wanted or ():
             if name not in (ANSWER, SCORES):
                 raise BadInput(f"unknown output {name[:80]!r}", field="outputs", remedy=f"ask for {ANSWER} or {SCORES}")
-        context = dict(body.context)
+        context = dict(asked.context)
         context |= {
             name: str(value)
             for name, value in (sent.parameters or {}).items()
             if isinstance(value, str | int) and not isinstance(value, bool)
         }
-        request = InferRequest(body.path["model"], table, None, context, body.path.get("version"))
-        return request, lambda result: _render(result, sent.id, wanted)
+        request = InferRequest(asked.path["model"], table, None, context, asked.path.get("version"))
+        binary = (sent.parameters or {}).get("binary_data_output") is True
+        return request, lambda result: _render(result, sent.id, wanted, binary)
 
     def problem(self, error: MaestroError) -> tuple[int, dict[str, Any]]:
         """With the protocol's own member, and 400 for rows at fault."""
@@ -99,23 +152,38 @@ def metadata_outputs(contract: ModelContract | None) -> list[dict[str, Any]]:
     return [{"name": ANSWER, "datatype": datatype, "shape": [-1]}]
 
 
-def _table(inputs: list[_Tensor]) -> Table:
+def _table(inputs: list[_Tensor], binary: memoryview) -> Table:
     if not inputs:
         raise BadInput("inputs holds no tensor", field="inputs", remedy="send at least one tensor")
+    start = 0
     for index, tensor in enumerate(inputs):
-        _check(tensor, f"inputs[{index}]")
+        size = _check(tensor, f"inputs[{index}]", binary[start:])
+        start += size
+    if start != len(binary):
+        raise BadInput(
+            f"the tensors take {start} binary bytes, {len(binary)} were sent",
+            field="inputs",
+            remedy="correct binary_data_size",
+        )
     only = inputs[0]
     if len(inputs) == 1 and len(only.shape) == 2:
         return _matrix(only)
     names = [tensor.name for tensor in inputs]
     if len(set(names)) != len(names):
         raise BadInput("inputs names a tensor twice", field="inputs", remedy="send each feature once")
-    return columns_of({tensor.name: _flat(tensor.data) for tensor in inputs}, "inputs")
+    return columns_of({tensor.name: _flat(_listed(tensor)) for tensor in inputs}, "inputs")
+
+
+def _listed(tensor: _Tensor) -> list[Any]:
+    data: Any = tensor.data
+    return data.ravel().tolist() if isinstance(data, np.ndarray) else data
 
 
 def _matrix(tensor: _Tensor) -> Table:
     rows, width = tensor.shape
-    flat = _flat(tensor.data)
+    if isinstance(tensor.data, np.ndarray) and tensor.datatype in NUMBERS:
+        return Table(matrix=tensor.data.astype(np.float64, copy=False), where="inputs[0]")
+    flat = _flat(_listed(tensor))
     if tensor.datatype in NUMBERS and all(type(value) is float or type(value) is int for value in flat):
         try:
             return Table(matrix=np.array(flat, dtype=np.float64).reshape(rows, width), where="inputs[0]")
@@ -124,7 +192,8 @@ def _matrix(tensor: _Tensor) -> Table:
     return Table(rows=[flat[start : start + width] for start in range(0, rows * width, width or 1)], where="inputs[0]")
 
 
-def _check(tensor: _Tensor, where: str) -> None:
+def _check(tensor: _Tensor, where: str, binary: memoryview) -> int:
+    """Hold a tensor against its own shape; the bytes that it took of `binary`, which become its data."""
     if tensor.datatype not in DATATYPES:
         raise BadInput(
             f"{where}: unknown datatype {tensor.datatype[:40]!r}",
@@ -137,6 +206,19 @@ def _check(tensor: _Tensor, where: str) -> None:
             field=f"{where}.shape",
             remedy="send rows of features",
         )
+    size = (tensor.parameters or {}).get("binary_data_size")
+    if tensor.data is None:
+        if type(size) is not int or not 0 <= size <= len(binary):
+            raise BadInput(
+                f"{where} has neither data nor as many bytes as it says",
+                field=f"{where}.data",
+                remedy="send data, or binary_data_size and the bytes after the JSON",
+            )
+        if tensor.datatype == "BYTES":
+            tensor.data = texts(binary[:size], tensor.shape, where)
+        else:
+            tensor.data = numbers(binary[:size], tensor.datatype, tensor.shape, where)  # type: ignore[assignment]  # told apart where it is used
+        return size
     count = len(_flat(tensor.data))
     if count != math.prod(tensor.shape):
         raise BadInput(
@@ -144,6 +226,7 @@ def _check(tensor: _Tensor, where: str) -> None:
             field=f"{where}.data",
             remedy="send as many values as the shape says",
         )
+    return 0
 
 
 def _flat(data: list[Any]) -> list[Any]:
@@ -152,9 +235,11 @@ def _flat(data: list[Any]) -> list[Any]:
     return [value for item in data for value in (item if isinstance(item, list) else [item])]
 
 
-def _render(result: InferResult, identity: str | None, wanted: list[str] | None) -> bytes:
+def _render(
+    result: InferResult, identity: str | None, wanted: dict[str, dict[str, Any]] | None, binary: bool
+) -> Rendered:
     prediction = result.answer.prediction
-    outputs = []
+    outputs: list[dict[str, Any]] = []
     if wanted is None or ANSWER in wanted:
         outputs.append(_answer(prediction))
     if prediction.scores is not None and (wanted is None or SCORES in wanted):
@@ -173,7 +258,21 @@ def _render(result: InferResult, identity: str | None, wanted: list[str] | None)
     }
     if identity is not None:
         document["id"] = identity
-    return _encode(document)
+    parts: list[bytes] = []
+    for output in outputs:
+        if (wanted or {}).get(output["name"], {}).get("binary_data", binary) is True:
+            data = packed(output)
+            del output["data"]
+            output["parameters"] = {"binary_data_size": len(data)}
+            parts.append(data)
+    head = _encode(document)
+    if not parts:
+        return Rendered(head)
+    return Rendered(
+        b"".join((head, *parts)),
+        BINARY.encode(),
+        ((b"inference-header-content-length", str(len(head)).encode()),),
+    )
 
 
 def _answer(prediction: Prediction) -> dict[str, Any]:

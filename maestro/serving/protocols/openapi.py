@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from maestro.serving.protocols.endpoint import JSON
+from maestro.serving.protocols.adapter import JSON
 from maestro.serving.protocols.mlflow_invocations import CSV
 from maestro.serving.protocols.open_inference import DATATYPES
 from maestro.serving.protocols.problems import documented

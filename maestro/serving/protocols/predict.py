@@ -6,13 +6,14 @@ name that a split may stick to). The header `x-maestro-unit` gives the value for
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import msgspec
 
 from maestro.core.errors import BadInput, MaestroError
 from maestro.serving.dataplane import InferRequest, InferResult, key_text
-from maestro.serving.protocols.endpoint import JSON, Body, Render, decode, plain_problem
+from maestro.serving.protocols.adapter import JSON, Asked, Hot, Render, Rendered, decode, plain_problem
 from maestro.serving.protocols.rows import matrix_of, table_of
 from maestro.serving.table import Table
 
@@ -41,24 +42,31 @@ class PredictAdapter:
 
     media_types: ClassVar[tuple[str, ...]] = (JSON,)
 
-    def read(self, body: Body) -> tuple[InferRequest, Render]:
+    def hot(self, data: bytes, asked: Asked) -> Hot | None:
+        """Rows of numbers."""
+        try:
+            sent = _numbers.decode(data)
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+            return None
+        model = sent.model if sent.model is not None else asked.query.get("model")
+        return Hot(model, sent.instances, sent.entities, sent.context)
+
+    def read(self, data: bytes, asked: Asked) -> tuple[InferRequest, Render]:
         """Rows of numbers take a typed decoder; anything else is parsed again and checked value by value."""
         sent: _Numbers | _Anything
         table: Table | None
         try:
-            sent = _numbers.decode(body.data)
+            sent = _numbers.decode(data)
             table = matrix_of(sent.instances, "instances") if sent.instances else Table(rows=[])
         except (msgspec.DecodeError, RecursionError):
-            sent = decode(body.data, _anything)
+            sent = decode(data, _anything)
             if sent.instances is None and sent.entities is None:
                 raise BadInput(
                     "the body holds neither instances nor entities", field="instances", remedy="send rows as instances"
                 ) from None
             table = None if sent.instances is None else table_of(sent.instances, "instances")
-        context = dict(body.context)
-        for name, value in (sent.context or {}).items():
-            context[name] = key_text(value, f"context.{name}")
-        model = sent.model if sent.model is not None else body.query.get("model")
+        context = named(asked.context, sent.context)
+        model = sent.model if sent.model is not None else asked.query.get("model")
         return InferRequest(model, table, sent.entities, context), render
 
     def problem(self, error: MaestroError) -> tuple[int, dict[str, Any]]:
@@ -66,6 +74,18 @@ class PredictAdapter:
         return plain_problem(error)
 
 
-def render(result: InferResult) -> bytes:
+def named(known: Mapping[str, str], sent: Mapping[str, str | int] | None) -> dict[str, str]:
+    """The values that a split may stick to, of the head and of the body.
+
+    Raises:
+        BadInput: one is empty.
+    """
+    context = dict(known)
+    for name, value in (sent or {}).items():
+        context[name] = key_text(value, f"context.{name}")
+    return context
+
+
+def render(result: InferResult) -> Rendered:
     """`{"predictions": […]}`."""
-    return _encode({"predictions": result.answer.prediction.values})
+    return Rendered(_encode({"predictions": result.answer.prediction.values}))

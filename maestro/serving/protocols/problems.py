@@ -11,8 +11,8 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from maestro.core.errors import BadInput, MaestroError, Malformed
+from maestro.serving.protocols.adapter import PROBLEM, problem_headers
 from maestro.serving.protocols.documents import ProblemDocument
-from maestro.serving.protocols.endpoint import PROBLEM, problem_headers
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,68 @@
+"""The whole server in one process: data port, control routes and evidence on one event loop."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+
+from maestro.serving.engine.control import LocalControl
+from maestro.serving.engine.dispatch import Dispatch
+from maestro.serving.engine.door import Door, Patience
+from maestro.serving.engine.rate import RateLimit
+from maestro.serving.server import ModelServer
+
+DRAIN_S = 20.0
+
+
+class OneProcess:
+    """Serves until it is stopped.
+
+    Args:
+        server: not yet started.
+        patience: how long callers may take.
+    """
+
+    def __init__(
+        self, server: ModelServer, *, patience: Patience | None = None, tls: ssl.SSLContext | None = None
+    ) -> None:
+        serving = server.options.serving
+        rate = RateLimit(serving.rate_per_s, serving.rate_burst) if serving.rate_per_s else None
+        self.server = server
+        self.door = Door(
+            Dispatch(server.plane, server.auth, LocalControl(server), rate),
+            max_body=serving.max_body_bytes,
+            max_connections=serving.max_connections,
+            patience=patience,
+            tls=tls,
+        )
+
+    async def start(self, sock: socket.socket) -> None:
+        """Load what the graphs say, then take connections of a bound socket."""
+        await self.server.start()
+        await self.door.listen(sock)
+
+    async def stop(self, drain_s: float = DRAIN_S) -> None:
+        """Answer what is under way, write what waits to be written, end."""
+        self.server.draining = True  # readiness tells the truth from the first moment
+        await self.door.drain(drain_s)
+        await self.server.stop()
+
+
+def bound(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """A socket that is bound and does not listen yet; `shared` ones may stand beside others on the same port.
+
+    Raises:
+        OSError: the address is taken, or not this machine's.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shared:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    sock.setblocking(False)
+    try:
+        sock.bind((host, port))
+    except OSError:
+        sock.close()
+        raise
+    return sock

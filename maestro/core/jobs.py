@@ -108,6 +108,10 @@ class JobRequest(Model):
     model_type: Name
     priority: Priority = Priority.NORMAL
     backend: Name = "local"
+    framework: Name | None = Field(
+        default=None,
+        description="what a cluster runs it under: pytorch (the default), tensorflow, xgboost, paddle, mpi or jax",
+    )
     workers: int = Field(default=1, ge=1, le=64)
     data: DataSpec
     params: dict[str, Any] = Field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""Training jobs as Kubernetes objects: pure functions from an attempt to documents."""

@@ -1,0 +1,160 @@
+"""Jobs of the cluster backends as documents, and what conditions and pods say in words. What controllers do with them: tests/cluster."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from maestro.core.cluster import ClusterTraining
+from maestro.core.errors import BadInput
+from maestro.core.jobs import Resources
+from maestro.training.backends._base import Attempt, Phase
+from maestro.training.backends.kubeflow import Operator
+from maestro.training.backends.pod_status import ended, first_waiting
+from maestro.training.backends.trainer import Trainer
+from maestro.training.manifests.frameworks import FRAMEWORKS, framework
+from maestro.training.manifests.kubeflow import counts, render
+from maestro.training.manifests.naming import object_name
+from tests.training.conftest import request_for
+
+OPTIONS = ClusterTraining(home_claim="maestro-home", environment={"MLFLOW_TRACKING_URI": "http://mlflow:5000"})
+
+
+def attempt_of(**fields: object) -> Attempt:
+    return Attempt(
+        job_id="job-7f3a", attempt=1, fence=4, request=request_for("tumour_v1", **fields), submitted_by="human:ada",
+        folder=Path("/srv/attempts/1"), environment={"MLFLOW_TRACKING_URI": "http://127.0.0.1:5", "MAESTRO_API_KEY": "mk_x"},
+    )  # fmt: skip
+
+
+def pods_of(job: dict[str, Any]) -> list[dict[str, Any]]:
+    replicas = job["spec"][FRAMEWORKS_BY_KIND[job["kind"]].replicas]
+    return [replica["template"] for replica in replicas.values()]
+
+
+FRAMEWORKS_BY_KIND = {kind.kind: kind for kind in FRAMEWORKS.values()}
+
+
+@pytest.mark.parametrize("name", sorted(FRAMEWORKS))
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_job_of_each_framework(name: str, workers: int) -> None:
+    job = render(attempt_of(framework=name, workers=workers, resources=Resources(cpu=1.5, memory="2Gi")), OPTIONS)
+    assert job["kind"] == FRAMEWORKS[name].kind
+    assert job["metadata"]["name"] == "job-7f3a-4"
+    assert job["metadata"]["labels"]["maestro.dev/fence"] == "4"
+    assert job["spec"]["runPolicy"]["activeDeadlineSeconds"] == 1800 + 300
+    assert sum(counts(FRAMEWORKS[name], workers).values()) == workers + (name == "mpi")
+    for pod in pods_of(job):
+        spec, container = pod["spec"], pod["spec"]["containers"][0]
+        assert container["name"] == FRAMEWORKS[name].container
+        assert (
+            container["resources"]["limits"] == container["resources"]["requests"] == {"cpu": "1500m", "memory": "2Gi"}
+        )
+        assert spec["automountServiceAccountToken"] is False
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert container["securityContext"]["readOnlyRootFilesystem"] is True
+        variables = {item["name"]: item["value"] for item in container["env"]}
+        assert variables["MLFLOW_TRACKING_URI"] == "http://mlflow:5000"
+        assert variables["MAESTRO_HOME"] == OPTIONS.home_path
+
+
+def test_no_credential_of_the_worker_reaches_a_pod() -> None:
+    text = json.dumps(render(attempt_of(), OPTIONS))
+    assert "mk_x" not in text
+    assert "MAESTRO_API_KEY" not in text
+
+
+def test_rendering_again_gives_the_same() -> None:
+    assert render(attempt_of(workers=2), OPTIONS) == render(attempt_of(workers=2), OPTIONS)
+
+
+@pytest.mark.shows("B10", env="laptop")
+def test_mxnet_is_refused_and_the_unknown_is_told_the_known() -> None:
+    for render_with in (Operator(OPTIONS).render, Trainer(OPTIONS).render):
+        with pytest.raises(BadInput, match="MXNet was archived") as archived:
+            render_with(attempt_of(framework="mxnet"))
+        assert "XGBoost" in archived.value.remedy
+        with pytest.raises(BadInput, match="'caffe' is unknown") as unknown:
+            render_with(attempt_of(framework="caffe"))
+        assert "tensorflow" in unknown.value.remedy
+    assert framework("torch") is FRAMEWORKS["pytorch"]
+
+
+def test_a_train_job_names_its_runtime() -> None:
+    job = Trainer(OPTIONS).render(attempt_of(framework="jax", workers=2))
+    assert job["spec"]["runtimeRef"]["name"] == "jax-distributed"
+    assert job["spec"]["trainer"]["numNodes"] == 2
+    with pytest.raises(BadInput, match="no ClusterTrainingRuntime is set for paddle"):
+        Trainer(OPTIONS).render(attempt_of(framework="paddle"))
+
+
+@given(st.text(min_size=1, max_size=200))
+def test_every_handle_has_a_name_that_the_api_takes(handle: str) -> None:
+    name = object_name(handle)
+    assert re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", name)
+    assert len(name) <= 40
+
+
+@given(st.lists(st.text(min_size=1, max_size=60), min_size=2, max_size=20, unique=True))
+def test_no_two_handles_share_a_name(handles: list[str]) -> None:
+    assert len({object_name(handle) for handle in handles}) == len(handles)
+
+
+@pytest.mark.parametrize(
+    ("conditions", "phase"),
+    [
+        ([], Phase.PENDING),
+        ([("Created", "True")], Phase.PENDING),
+        ([("Created", "True"), ("Running", "True")], Phase.RUNNING),
+        ([("Running", "False"), ("Succeeded", "True")], Phase.SUCCEEDED),
+        ([("Running", "False"), ("Failed", "True")], Phase.FAILED),
+        ([("Suspended", "True")], Phase.PENDING),
+    ],
+)
+def test_the_phase_follows_from_the_conditions(conditions: list[tuple[str, str]], phase: Phase) -> None:
+    said = [{"type": kind, "status": status, "message": "x"} for kind, status in conditions]
+    assert Operator(OPTIONS).phase({"status": {"conditions": said}})[0] is phase
+
+
+def pod(status: dict[str, Any], name: str = "p", memory: str = "1Gi") -> dict[str, Any]:
+    limits = {"containers": [{"resources": {"limits": {"memory": memory}}}]}
+    return {"metadata": {"name": name}, "spec": limits, "status": status}
+
+
+@pytest.mark.parametrize(
+    ("terminated", "code", "words"),
+    [
+        ({"exitCode": 7}, 7, "worker 2 ended with exit status 7"),
+        ({"exitCode": 137}, 137, "worker 2 was ended by SIGKILL"),
+        ({"exitCode": 137, "reason": "OOMKilled"}, 137, "more than its 1Gi of memory"),
+    ],
+)
+def test_why_a_pod_failed(terminated: dict[str, Any], code: int, words: str) -> None:
+    found = ended(pod({"phase": "Failed", "containerStatuses": [{"state": {"terminated": terminated}}]}), 2)
+    assert found is not None
+    assert found[0] == code
+    assert words in found[1]
+
+
+def test_a_pod_that_was_evicted_and_one_that_runs() -> None:
+    evicted = ended(pod({"phase": "Failed", "reason": "Evicted", "message": "low on disk"}), 0)
+    assert evicted == (None, "worker 0 was evicted: low on disk")
+    assert ended(pod({"phase": "Running"}), 0) is None
+
+
+def test_what_does_not_pass_is_told_before_what_may() -> None:
+    unplaced = pod(
+        {"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no cpu"}]}
+    )
+    pulling = pod({"containerStatuses": [{"image": "i", "state": {"waiting": {"reason": "ErrImagePull"}}}]}, "q")
+    why = first_waiting([unplaced, pulling])
+    assert why is not None
+    assert why[0] == "ErrImagePull"
+    assert why[1].startswith("pod q: its image cannot be pulled")
+    assert first_waiting([pod({"phase": "Running"})]) is None

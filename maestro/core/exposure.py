@@ -26,3 +26,12 @@ class Exposure(Model):
     outcome_latency_s: float
     error: bool
     reward_id: str
+
+
+def reward_id_of(experiment: str, unit: str, version: str, revision: int) -> str:
+    """By what a reward that comes later finds its exposure.
+
+    >>> reward_id_of("spring", "ab12", "1.0.0", 3)
+    'spring:ab12:1.0.0:3'
+    """
+    return f"{experiment}:{unit}:{version}:{revision}"

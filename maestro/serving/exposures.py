@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maestro.core.clock import Clock
-from maestro.core.exposure import COLUMNS
+from maestro.core.exposure import COLUMNS, reward_id_of
 from maestro.core.model import format_time
 from maestro.serving.graph._base import Observation
+from maestro.serving.graph.drawn import Drawn
 from maestro.serving.units import UnitHasher
 
 log = logging.getLogger(__name__)
@@ -66,9 +67,13 @@ class ExposureLog:
         revision, known = self._seen.get(model) or (seen.revision, set())
         if revision != seen.revision:
             known = set()  # a request that began on the revision before: its record may repeat, it is never lost
+        drawn = seen.drawn if seen.drawn is not None and seen.drawn.experiment == seen.experiment else None
         for row, unit in enumerate(seen.units):
             text = unit.key(seen.key)
-            name = f"request-{secrets.token_hex(8)}" if text is None else self._hasher.hash(text)
+            if drawn is not None:
+                name = drawn.names[row]  # what was drawn depends on it
+            else:
+                name = f"request-{secrets.token_hex(8)}" if text is None else self._hasher.hash(text)
             identity = (seen.experiment, name, seen.version)
             if text is not None:
                 if identity in known:
@@ -77,7 +82,7 @@ class ExposureLog:
             if len(self._queue) >= self._limit:
                 self.dropped += 1
                 continue
-            self._queue.append((model, self._record(seen, row, name)))
+            self._queue.append((model, self._record(seen, row, name, drawn)))
 
     def flush(self) -> None:
         """Write what waits."""
@@ -96,8 +101,8 @@ class ExposureLog:
         self._thread.join(timeout=10)
         self.flush()
 
-    def _record(self, seen: Observation, row: int, unit: str) -> tuple[Any, ...]:
-        reward = f"{seen.experiment}:{unit}:{seen.version}:{seen.revision}"
+    def _record(self, seen: Observation, row: int, unit: str, drawn: Drawn | None) -> tuple[Any, ...]:
+        context = None if drawn is None else drawn.contexts[row]
         return (
             format_time(self._clock.now()),
             seen.experiment,
@@ -105,12 +110,12 @@ class ExposureLog:
             seen.arm,
             seen.version,
             seen.revision,
-            None,
-            seen.propensity,
-            seen.context(row),
+            None if drawn is None else drawn.snapshot,
+            seen.propensity * (1.0 if drawn is None else drawn.propensities[row]),
+            seen.context(row) if context is None else list(context),
             seen.latency_s,
             seen.outcome != "ok",
-            reward,
+            reward_id_of(str(seen.experiment), unit, seen.version, seen.revision),
         )
 
     def _run(self) -> None:

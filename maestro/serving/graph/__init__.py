@@ -11,10 +11,11 @@ from maestro.core.graph import (
     InferenceGraph,
     ShadowNode,
     SplitNode,
+    references,
 )
 from maestro.serving.graph._base import Build, GraphNode
 from maestro.serving.graph.arm import Arm
-from maestro.serving.graph.bandit import refuse
+from maestro.serving.graph.bandit import BanditRunner
 from maestro.serving.graph.chain import ChainRunner
 from maestro.serving.graph.ensemble import EnsembleRunner
 from maestro.serving.graph.fallback import FallbackRunner
@@ -44,13 +45,15 @@ def build_graph(build: Build) -> GraphNode:
 
 
 def arm_names(graph: InferenceGraph, name: str | None = None) -> tuple[str, ...]:
-    """The outermost nodes below splits and shadows, from the root down: what metrics, exposures and evidence call an arm."""
+    """The outermost nodes below splits, bandits and shadows, from the root down: what metrics, exposures and evidence call an arm."""
     name = graph.root if name is None else name
     match graph.nodes[name]:
         case SplitNode() as split:
             below = [arm_names(graph, arm.node) for arm in split.arms]
             if split.fallback:
                 below.append(arm_names(graph, split.fallback))
+        case BanditNode() as bandit:
+            below = [arm_names(graph, arm) for arm in references(bandit)]
         case ShadowNode() as shadow:
             below = [arm_names(graph, shadow.primary), arm_names(graph, shadow.mirror)]
         case _:
@@ -73,17 +76,19 @@ def _make(name: str, build: Build) -> GraphNode:
         case FallbackNode() as fallback:
             return FallbackRunner(name, fallback, build)
         case BanditNode() as bandit:
-            return refuse(name, bandit)
+            chooser = BanditRunner(name, bandit, build)
+            _refuse_breaks(name, chooser)
+            return chooser
         case _:
             return build.leaf(name)
 
 
-def _refuse_breaks(name: str, runner: SplitRunner) -> None:
+def _refuse_breaks(name: str, runner: SplitRunner | BanditRunner) -> None:
     promised = runner.promised
     for arm, contract in runner.arm_contracts():
         if promised is not None and promised.breaks(contract):
             raise BadInput(
-                f"split {name!r}: the contract of arm {arm!r} breaks the one that callers rely on (features, order, output or entity keys differ)",
+                f"node {name!r}: the contract of arm {arm!r} breaks the one that callers rely on (features, order, output or entity keys differ)",
                 field=f"nodes.{name}.arms",
                 remedy="give a version with another contract a graph of its own",
             )

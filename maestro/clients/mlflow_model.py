@@ -23,8 +23,16 @@ TRUSTED_TYPES = [
     "sklearn.ensemble._hist_gradient_boosting.binning._BinMapper",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
     "numpy.dtype",
+    "collections.OrderedDict",
+    "lightgbm.basic.Booster",
+    "lightgbm.sklearn.LGBMClassifier",
+    "lightgbm.sklearn.LGBMRegressor",
+    "xgboost.core.Booster",
+    "xgboost.sklearn.XGBClassifier",
+    "xgboost.sklearn.XGBRegressor",
+    "maestro.training.models.forecaster.Forecaster",
 ]
-"""Types of scikit-learn's own models that skops may restore: none runs code on loading."""
+"""Types that skops may restore: scikit-learn's own, boosters (text or JSON that is parsed) and our forecaster. None runs code on loading."""
 
 
 def save_sklearn(

@@ -24,9 +24,11 @@ from maestro.core import errors
 from maestro.core.errors import BadInput, MaestroError, Unreachable
 from maestro.core.settings import settings
 from maestro.training.backends import Attempt
+from maestro.training.distribution import Group
 from maestro.training.models import check_model_type
-from maestro.training.pipeline.load import Loaded, load
-from maestro.training.pipeline.run import run_pipeline
+from maestro.training.pipeline.command import COMMAND, follow_command, run_command
+from maestro.training.pipeline.load import NO_DATA, Loaded, load
+from maestro.training.pipeline.run import follow, run_pipeline
 from maestro.training.search.store import STUDY
 from maestro.training.signals import SignalProgress, log, send
 
@@ -37,6 +39,9 @@ def main(arguments: list[str]) -> int:
     warnings.simplefilter("ignore")
     try:
         attempt = Attempt.model_validate_json((Path(arguments[0]) / "attempt.json").read_text())
+        group = Group.of()
+        if not group.leads:
+            return _follow(attempt, group)
         send("result", _work(attempt, began))
     except MaestroError as error:
         log(f"{error.title}: {error.detail}", "error")
@@ -72,18 +77,15 @@ def _work(attempt: Attempt, began: float) -> dict[str, Any]:
         from maestro.training.search.child import run_study
 
         return run_study(attempt, tracking, home, SignalProgress(), log)
-    if attempt.request.workers > 1:
-        raise BadInput(
-            f"model type {attempt.request.model_type!r} trains in one process",
-            field="workers",
-            remedy="ask for 1 worker",
-        )
     check_model_type(attempt.request.model_type)
+    group = Group.of()
+    if attempt.request.model_type == COMMAND:
+        return _command(attempt, tracking, home, began, group)
     if "feast" in sys.modules:
         # a copy of the nursery has everything loaded already
         loaded = partial(load, attempt.request.data, home.features, home.data)
         tracking.check()
-        return run_pipeline(attempt, loaded, tracking, SignalProgress(), log, began, _usage).document()
+        return run_pipeline(attempt, loaded, tracking, SignalProgress(), log, began, _usage, group).document()
     loading = _start_loading(attempt, home)
     try:
         tracking.check()
@@ -97,12 +99,29 @@ def _work(attempt: Attempt, began: float) -> dict[str, Any]:
             lambda text, level: log(text, level),
             began,
             _usage,
+            group,
         )
     finally:
         if loading.poll() is None:
             loading.kill()
         loading.wait()
     return outcome.document()
+
+
+def _follow(attempt: Attempt, group: Group) -> int:
+    """A rank that is not 0 of a training in a group; a study's trials are spread by the study itself."""
+    if attempt.request.model_type == COMMAND:
+        return follow_command(attempt, group)
+    if attempt.request.model_type != STUDY:
+        follow(attempt, group)
+    return 0
+
+
+def _command(attempt: Attempt, tracking: Tracking, home: Home, began: float, group: Group) -> dict[str, Any]:
+    tracking.check()
+    data = attempt.request.data
+    loaded = None if data.feature_service == NO_DATA else partial(load, data, home.features, home.data)
+    return run_command(attempt, loaded, tracking, SignalProgress(), log, began, _usage, group).document()
 
 
 def _start_loading(attempt: Attempt, home: Home) -> subprocess.Popen[str]:

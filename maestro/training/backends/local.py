@@ -18,6 +18,8 @@ from maestro.training.backends.processes import FreshProcess, Nursery, Process
 
 _SECRETS = ("MAESTRO_API_KEY", "MAESTRO_DATABASE_URL", "MAESTRO_NOTIFY")
 _GRACE_S = 3.0
+_USER_ERRORS = frozenset({0, 2, 4, None})
+"""Exit statuses after which starting again would change nothing."""
 _CHILD = (sys.executable, "-m", "maestro.training.child")
 
 
@@ -33,6 +35,9 @@ class _Group:
     attempt: Attempt
     workers: list[_Worker] = field(default_factory=list)
     reason: str = ""
+    restarts_left: int = 0
+    past_cpu_s: float = 0.0
+    past_peak_bytes: int = 0
 
 
 class LocalBackend:
@@ -70,10 +75,14 @@ class LocalBackend:
             )
         attempt.folder.mkdir(parents=True, exist_ok=True)
         (attempt.folder / "attempt.json").write_text(attempt.model_dump_json(by_alias=True))
+        group = _Group(attempt, restarts_left=_restarts(attempt))
+        self._groups[attempt.handle] = group
+        self._begin(group)
+
+    def _begin(self, group: _Group) -> None:
+        attempt, request = group.attempt, group.attempt.request
         command = attempt.command or (*self._command, str(attempt.folder))
         port = _free_port()
-        group = _Group(attempt)
-        self._groups[attempt.handle] = group
         threads = str(max(1, math.floor(request.resources.cpu)))
         for rank in range(request.workers):
             folder = attempt.folder / f"rank-{rank}"
@@ -104,8 +113,11 @@ class LocalBackend:
         if failed is not None and any(worker.process.code is None for worker in group.workers):
             group.reason = group.reason or _reason(failed)
             self._stop(group)
-        cpu_s = sum(worker.process.cpu_s for worker in group.workers)
-        peak = sum(worker.process.peak_memory_bytes for worker in group.workers)
+        if failed is not None and group.restarts_left > 0 and failed.process.code not in _USER_ERRORS:
+            self._restart(group)
+            failed = None
+        cpu_s = group.past_cpu_s + sum(worker.process.cpu_s for worker in group.workers)
+        peak = max(group.past_peak_bytes, sum(worker.process.peak_memory_bytes for worker in group.workers))
         if any(worker.process.code is None for worker in group.workers):
             return BackendStatus(phase=Phase.RUNNING, cpu_s=cpu_s, peak_memory_bytes=peak)
         if failed is None:
@@ -135,6 +147,7 @@ class LocalBackend:
         """SIGTERM to every worker's group, SIGKILL to what is left after three seconds."""
         group = self._group(handle)
         group.reason = group.reason or "cancelled"
+        group.restarts_left = 0
         self._stop(group)
 
     def forget(self, handle: str) -> None:
@@ -163,6 +176,18 @@ class LocalBackend:
             raise NotFound(f"the local backend knows no attempt {handle!r}", field="handle", remedy="submit it first")
         return self._groups[handle]
 
+    def _restart(self, group: _Group) -> None:
+        """Start every worker again; each goes on from the last checkpoint, if its training keeps any."""
+        ended = list(group.workers)
+        group.past_cpu_s += sum(worker.process.cpu_s for worker in ended)
+        group.past_peak_bytes = max(group.past_peak_bytes, sum(worker.process.peak_memory_bytes for worker in ended))
+        group.restarts_left -= 1
+        reason = group.reason or next(_reason(worker) for worker in ended if worker.process.code)
+        with ended[0].output.open("ab") as output:
+            output.write(f"\nthe group is started again: {reason}\n".encode())
+        group.workers, group.reason = [], ""
+        self._begin(group)
+
     def _stop(self, group: _Group) -> None:
         alive = [worker for worker in group.workers if worker.process.code is None]
         for worker in alive:
@@ -179,6 +204,16 @@ class LocalBackend:
             for worker in alive:
                 worker.process.poll()
             time.sleep(0.02)
+
+
+def _restarts(attempt: Attempt) -> int:
+    """How often a group is started again: `params.max_restarts`, or 3 for several workers and 0 for one."""
+    given = attempt.request.params.get("max_restarts", 3 if attempt.request.workers > 1 and not attempt.command else 0)
+    if not isinstance(given, int) or isinstance(given, bool) or not 0 <= given <= 100:
+        raise BadInput(
+            f"max_restarts is {given!r}", field="params.max_restarts", remedy="give a whole number up to 100"
+        )
+    return given
 
 
 def _reason(worker: _Worker) -> str:

@@ -44,7 +44,7 @@ class FreshProcess:
         self.code: int | None = None
         self.cpu_s = 0.0
         self.peak_memory_bytes = 0
-        with output.open("wb") as handle:
+        with output.open("ab") as handle:
             self._process = subprocess.Popen(
                 [sys.executable, "-S", leash.__file__, str(os.getpid()), *command], env=dict(environment), stdin=subprocess.DEVNULL,
                 stdout=handle, stderr=subprocess.STDOUT, start_new_session=True,

@@ -6,20 +6,30 @@ from collections.abc import Callable
 from importlib.metadata import entry_points
 
 from maestro.core.errors import BadInput
-from maestro.training.models._base import ModelType
+from maestro.training.models._base import Backtesting, Distributed, Folding, ModelType, Preparing, Resumable
+from maestro.training.models.anomaly import Anomaly
 from maestro.training.models.classifier import Classifier
+from maestro.training.models.forecast import Forecast
+from maestro.training.models.python_function import PythonFunction
 from maestro.training.models.regressor import Regressor
 
-__all__ = ["GROUP", "MODEL_TYPES", "ModelType", "check_model_type", "known_model_types", "model_type"]
+__all__ = [
+    "GROUP", "MODEL_TYPES", "Backtesting", "Distributed", "Folding", "ModelType", "Preparing", "Resumable", "check_model_type",
+    "known_model_types", "model_type",
+]  # fmt: skip
 
 GROUP = "maestro.model_types"
-MODEL_TYPES: dict[str, Callable[[], ModelType]] = {"classifier": Classifier, "regressor": Regressor}
+MODEL_TYPES: dict[str, Callable[[], ModelType]] = {
+    "anomaly": Anomaly, "classifier": Classifier, "forecast": Forecast, "python": PythonFunction, "regressor": Regressor,
+}  # fmt: skip
 """What comes with Maestro."""
+PROGRAMS = frozenset({"command"})
+"""Model types that are programs of their own, run by `maestro.training.pipeline.command`."""
 
 
 def known_model_types() -> list[str]:
     """Every name that a request may give, sorted."""
-    return sorted({*MODEL_TYPES, *(point.name for point in entry_points(group=GROUP))})
+    return sorted({*MODEL_TYPES, *PROGRAMS, *(point.name for point in entry_points(group=GROUP))})
 
 
 def check_model_type(name: str, field: str = "model_type") -> None:
@@ -46,5 +56,9 @@ def model_type(name: str) -> ModelType:
     check_model_type(name)
     if name in MODEL_TYPES:
         return MODEL_TYPES[name]()
+    if name in PROGRAMS:
+        raise BadInput(
+            f"model type {name!r} is a program, not a model", field="model_type", remedy="submit it as a job"
+        )
     factory: Callable[[], ModelType] = next(iter(entry_points(group=GROUP, name=name))).load()
     return factory()

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from maestro.core.errors import BadInput
-
-RESERVED = frozenset({"algorithm", "seed", "test_size", "experiment", "study", "on_out_of_range"})
-"""Parameters of the pipeline, not of the estimator."""
+from maestro.training.models.parameters import RESERVED
 
 Factory = Callable[..., Any]
+Task = Literal["classification", "regression"]
+BOOSTERS = frozenset({"xgboost", "lightgbm"})
+"""Algorithms that are trained by `maestro.training.models.boosting`."""
 
 
 def choose(table: Mapping[str, Callable[[], Factory]], params: Mapping[str, Any], default: str) -> tuple[str, Factory]:
@@ -24,9 +25,30 @@ def choose(table: Mapping[str, Callable[[], Factory]], params: Mapping[str, Any]
         raise BadInput(
             f"algorithm {name!r} is unknown",
             field="params.algorithm",
-            remedy=f"choose one of {', '.join(sorted(table))}",
+            remedy=f"choose one of {', '.join(sorted({*table, *BOOSTERS}))}",
         )
     return str(name), table[str(name)]()
+
+
+def boosted(params: Mapping[str, Any], task: Task, seed: int) -> Any | None:
+    """The training by boosting that `params["algorithm"]` names; None when it names no boosting library.
+
+    Raises:
+        BadInput: the library is not installed, or a parameter is wrong.
+    """
+    name = params.get("algorithm")
+    if name not in BOOSTERS:
+        return None
+    from maestro.training.models.boosting import Boosted
+
+    try:
+        return Boosted(str(name), task, params, seed)
+    except ImportError as error:
+        raise BadInput(
+            f"{name} is not installed here: {error}",
+            field="params.algorithm",
+            remedy=f"install {name}, or choose another algorithm",
+        ) from None
 
 
 def build(factory: Factory, params: Mapping[str, Any], seed: int, *, impute: bool, scale: bool) -> Any:

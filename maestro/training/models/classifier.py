@@ -1,4 +1,4 @@
-"""Classification with scikit-learn."""
+"""Classification with scikit-learn, XGBoost and LightGBM."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ def _histogram_boosting() -> Any:
 
 
 class Classifier:
-    """Two or more classes. `params.algorithm`: logistic_regression, random_forest (default), gradient_boosting, hist_gradient_boosting."""
+    """Two or more classes. `params.algorithm`: logistic_regression, random_forest (default), gradient_boosting, hist_gradient_boosting,
+    xgboost, lightgbm.
+    """
 
     name = "classifier"
     target_metric = "f1"
@@ -59,10 +61,15 @@ class Classifier:
 
     def algorithm(self, params: dict[str, Any]) -> str:
         """The chosen algorithm's name."""
+        if params.get("algorithm") in algorithms.BOOSTERS:
+            return str(params["algorithm"])
         return algorithms.choose(self._table, params, "random_forest")[0]
 
     def build(self, params: dict[str, Any], seed: int, *, has_missing: bool = False) -> Any:
-        """An unfitted pipeline; linear models are given scaled features."""
+        """An unfitted pipeline; linear models are given scaled features, boosting bears gaps itself."""
+        boosted = algorithms.boosted(params, "classification", seed)
+        if boosted is not None:
+            return boosted
         name, factory = algorithms.choose(self._table, params, "random_forest")
         return algorithms.build(factory, params, seed, impute=has_missing, scale=name == "logistic_regression")
 

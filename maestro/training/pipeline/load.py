@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 FILE_SERVICE = "file"
 """The feature service name that means: the feature columns are in `data.entities` itself."""
 
+NO_DATA = "none"
+"""The feature service name that means: the training brings its own data."""
+
 
 class FrameInfo(Model):
     """Where a frame came from: the facts that lineage is made of."""
@@ -145,10 +148,6 @@ def _from_file(spec: DataSpec) -> Loaded:
         )
     keys = tuple(column for column in frame.columns if column.endswith("_id"))
     names = [column for column in frame.columns if column not in {*keys, spec.target, TIMESTAMP, CREATED, SPLIT}]
-    if not names:
-        raise BadInput(
-            f"{path.name} has no feature column", field="data.entities", remedy="give feature columns beside the target"
-        )
     info = FrameInfo(
         service=FILE_SERVICE, features=tuple(names), types={name: _type(frame[name]) for name in names}, entity_keys=keys,
         target=spec.target, dataset=path.stem, version=_frame_version(frame), content=_frame_version(frame, full=True),

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-5
 """The largest difference of a probability, or relative difference of a number, that counts as the same answer."""
 
+_BOOSTERS = frozenset({"lightgbm", "xgboost"})
+
 
 def export(path: Path, model: Any, holdout: pd.DataFrame) -> str | None:
     """Write `model` to `path` when its answers on the holdout are the model's own.
@@ -53,9 +55,41 @@ def _convert(model: Any, rows: np.ndarray) -> bytes:
         logging.getLogger("skl2onnx").setLevel(logging.ERROR)
         from skl2onnx import to_onnx
 
+        _know_boosters(model)
         options = {id(model): {"zipmap": False}} if hasattr(model, "predict_proba") else None
-        content: bytes = to_onnx(model, rows[:1], options=options).SerializeToString()
+        content: bytes = to_onnx(model, rows[:1], options=options, target_opset=_opset(model)).SerializeToString()
         return content
+
+
+def _opset(model: Any) -> dict[str, int] | None:
+    """The older operators, where a converter knows no newer ones."""
+    parts = [model, *(step for _, step in getattr(model, "steps", []))]
+    if any(type(part).__module__.split(".")[0] in _BOOSTERS or hasattr(part, "score_samples") for part in parts):
+        return {"": 15, "ai.onnx.ml": 3}
+    return None
+
+
+def _know_boosters(model: Any) -> None:
+    """Tell skl2onnx how LightGBM and XGBoost are converted, where the model is one of them."""
+    module = type(model).__module__.split(".")[0]
+    if module not in _BOOSTERS:
+        return
+    from skl2onnx import update_registered_converter
+    from skl2onnx.common.shape_calculator import (
+        calculate_linear_classifier_output_shapes,
+        calculate_linear_regressor_output_shapes,
+    )
+
+    if module == "lightgbm":
+        from onnxmltools.convert.lightgbm.operator_converters.LightGbm import convert_lightgbm as convert
+    else:
+        from onnxmltools.convert.xgboost.operator_converters.XGBoost import convert_xgboost as convert
+    classifies = hasattr(model, "predict_proba")
+    update_registered_converter(
+        type(model), type(model).__name__,
+        calculate_linear_classifier_output_shapes if classifies else calculate_linear_regressor_output_shapes, convert,
+        options={"nocl": [True, False], "zipmap": [True, False, "columns"]} if classifies else None,
+    )  # fmt: skip
 
 
 def _difference(content: bytes, model: Any, holdout: pd.DataFrame, rows: np.ndarray) -> str | None:

@@ -18,6 +18,12 @@ from maestro.training.pipeline.train import Trained
 PACKAGES = ("scikit-learn", "numpy", "pandas", "skops", "scipy")
 """What a served model needs to be loaded again."""
 
+LIBRARIES = {
+    "xgboost-cpu": "xgboost", "xgboost": "xgboost", "lightgbm": "lightgbm", "torch": "torch", "tensorflow-cpu": "tensorflow",
+    "tensorflow": "tensorflow", "maestro-ml": "maestro",
+}  # fmt: skip
+"""Package to the module that a model of it is from; only what is installed is pinned."""
+
 
 class CodeVersion(Model):
     """The code that trained."""
@@ -51,15 +57,23 @@ def code_version() -> CodeVersion:
     )  # fmt: skip
 
 
-def requirements() -> list[str]:
-    """The pinned packages that the model needs."""
+def requirements(model: Any = None) -> list[str]:
+    """The pinned packages that the model needs: scikit-learn's, and those of the libraries that the model is made of."""
+    modules = {part.split(".")[0] for part in _modules(model)}
+    wanted = [*PACKAGES, *(package for package, module in LIBRARIES.items() if module in modules)]
     pins = []
-    for package in PACKAGES:
+    for package in wanted:
         try:
             pins.append(f"{package}=={version(package)}")
         except PackageNotFoundError:
             continue
     return pins
+
+
+def _modules(model: Any) -> set[str]:
+    """The modules of the model's class and of the estimators inside it."""
+    parts = [model, *(step for _, step in getattr(model, "steps", [])), getattr(model, "model", None)]
+    return {type(part).__module__ for part in parts if part is not None}
 
 
 def lineage(

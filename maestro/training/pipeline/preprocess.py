@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Prepared:
-    """Features (float64) and targets of both sides, the entities seen, and the range of each feature in training."""
+    """Features (float64) and targets of both sides, the entities seen, the range of each feature in training; for a series also the times of each row."""
 
     train: pd.DataFrame
     train_target: np.ndarray
@@ -31,6 +31,8 @@ class Prepared:
     entities: np.ndarray
     features: tuple[Feature, ...]
     on_out_of_range: RangeRule = "accept_and_count"
+    train_times: pd.DataFrame | None = None
+    holdout_times: pd.DataFrame | None = None
 
 
 def preprocess(
@@ -52,6 +54,12 @@ def preprocess(
     info, frame = loaded.info, loaded.frame
     if not 0.0 < test_size < 1.0:
         raise BadInput(f"test_size is {test_size}", field="params.test_size", remedy="give a share between 0 and 1")
+    if not info.features:
+        raise BadInput(
+            f"{info.dataset} has no feature column",
+            field="data.entities",
+            remedy="give feature columns beside the target",
+        )
     if SPLIT in frame.columns:
         frame = frame[frame[SPLIT].isin(["train", "holdout"])]
     frame = frame[frame[info.target].notna()].reset_index(drop=True)

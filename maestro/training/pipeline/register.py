@@ -78,17 +78,23 @@ def register(
         run_id, params=trained.params | {"algorithm": trained.algorithm}, metrics=metrics, tags=lineage_tags(facts)
     )
     schema = {**dict.fromkeys(info.features, "double"), info.target: "long"}
+    for step, epoch in enumerate(trained.history, start=1):
+        tracking.log(run_id, metrics=epoch, step=step)
     tracking.log_dataset(
         run_id, name=info.dataset, digest=info.version, rows=info.rows, schema=schema,
         source={"source": info.source, "version": info.version, "content": info.content, "feature_service": info.service},
     )  # fmt: skip
     missing: list[str] = []
-    _attempt("lineage", missing, say, lambda: tracking.log_text(run_id, json.dumps(facts, indent=2), "lineage.json"))
-    _attempt(
+    attempt_to_log(
+        "lineage", missing, say, lambda: tracking.log_text(run_id, json.dumps(facts, indent=2), "lineage.json")
+    )
+    attempt_to_log(
         "environment",
         missing,
         say,
-        lambda: tracking.log_text(run_id, "\n".join(requirements()) + "\n", "environment/requirements.txt"),
+        lambda: tracking.log_text(
+            run_id, "\n".join(requirements(trained.model)) + "\n", "environment/requirements.txt"
+        ),
     )
     address: list[str] = []
 
@@ -97,11 +103,16 @@ def register(
             _log_model(tracking, run_id, experiment_id, kind, info, prepared, trained, metrics, folder, missing, say)
         )
 
-    _attempt("model", missing, say, log_model)
+    attempt_to_log("model", missing, say, log_model)
     return (address[0] if address else None), tuple(missing)
 
 
-def _attempt(what: str, missing: list[str], say: Callable[[str, str], None], action: Callable[[], None]) -> None:
+def attempt_to_log(what: str, missing: list[str], say: Callable[[str, str], None], action: Callable[[], None]) -> None:
+    """Do one part of logging; if it fails the rest goes on and `missing` says what is not there.
+
+    Raises:
+        Unreachable: MLflow itself is gone.
+    """
     try:
         action()
     except Unreachable as error:
@@ -141,7 +152,7 @@ def _log_model(
         sample = prepared.train.head(5)
         save_sklearn(
             path, trained.model, inputs=sample, outputs=trained.model.predict(sample), run_id=run_id, model_id=model_id,
-            requirements=requirements(),
+            requirements=requirements(trained.model),
         )  # fmt: skip
         contract = model_contract(info, prepared, kind, trained)
         (path / "contract.json").write_text(json.dumps(contract.document(), indent=2) + "\n")

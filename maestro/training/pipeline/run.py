@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast, get_args
 
 from maestro.clients.mlflow import Tracking
+from maestro.core.canonical import digest
 from maestro.core.contract import RangeRule
 from maestro.core.errors import BadInput, MaestroError
 from maestro.core.rates import load_rates
 from maestro.core.seams import Progress
 from maestro.training.backends._base import Attempt
 from maestro.training.billing import bill_attempt
+from maestro.training.checkpoint import Checkpoints
+from maestro.training.distribution import ALONE, Group, exchange
 from maestro.training.job import Outcome
-from maestro.training.models import model_type
+from maestro.training.models import ModelType, Preparing, model_type
 from maestro.training.naming import experiment_name
 from maestro.training.pipeline.evaluate import evaluate
 from maestro.training.pipeline.load import FrameInfo, Loaded
 from maestro.training.pipeline.origin import code_version, lineage
-from maestro.training.pipeline.preprocess import preprocess
+from maestro.training.pipeline.preprocess import Prepared, preprocess
 from maestro.training.pipeline.register import register
 from maestro.training.pipeline.train import train
 
@@ -32,8 +38,9 @@ def run_pipeline(
     say: Callable[[str, str], None],
     began: float,
     cpu: Callable[[], tuple[float, int]],
+    group: Group = ALONE,
 ) -> Outcome:
-    """Train and log one model.
+    """Train and log one model; of a group, this is rank 0.
 
     Args:
         attempt: the attempt; its folder holds everything that is written outside MLflow.
@@ -43,6 +50,7 @@ def run_pipeline(
         say: given log lines and their level.
         began: `time.monotonic()` at the attempt's start.
         cpu: CPU seconds and peak memory so far.
+        group: the workers that train together; the others run `follow`.
 
     Raises:
         MaestroError: a step failed; the field or component is named. The run is closed as failed.
@@ -53,7 +61,7 @@ def run_pipeline(
     experiment = experiment_name(request.tenant_id, str(request.params.get("experiment", request.name)))
     progress.update(0.05, "loading")
     experiment_id = tracking.experiment(experiment, {"maestro.tenant": request.tenant_id})
-    run_id = tracking.start_run(experiment_id, f"{request.name}-{attempt.attempt}", _run_tags(attempt))
+    run_id = tracking.start_run(experiment_id, f"{request.name}-{attempt.attempt}", attempt_tags(attempt))
     say(f"MLflow run {run_id} in experiment {experiment}", "info")
     try:
         loaded = load()
@@ -62,13 +70,19 @@ def run_pipeline(
             "info",
         )
         progress.update(0.35, "preprocessing")
-        prepared = preprocess(
-            loaded, seed=seed, test_size=_share(request.params), on_out_of_range=_range_rule(request.params)
-        )
+        if group.world > 1:
+            loaded.write(attempt.folder)
+            exchange(group, "loaded")
+        prepared = prepare(kind, loaded, request.params, seed)
         progress.update(0.40, f"training on {len(prepared.train)} rows")
-        trained = train(kind, request.params, prepared, seed=seed)
+        checkpoints = checkpoints_of(
+            attempt, loaded, group, lambda step: say(f"checkpoint after {step} rounds", "debug")
+        )
+        trained = train(kind, request.params, prepared, seed=seed, checkpoints=checkpoints, group=group)
+        if trained.resumed_at:
+            say(f"went on from the checkpoint after {trained.resumed_at} rounds", "info")
         progress.update(0.75, "evaluating")
-        metrics = evaluate(kind, trained, prepared)
+        metrics = evaluate(kind, trained, prepared, request.params, seed)
         say(", ".join(f"{name} {value:.4g}" for name, value in sorted(metrics.items())), "info")
         progress.update(0.80, "logging to MLflow")
         wall_s = time.monotonic() - began
@@ -87,7 +101,7 @@ def run_pipeline(
         )  # fmt: skip
         tracking.end_run(run_id, "FINISHED")
     except BaseException:
-        _close_failed(tracking, run_id, say)
+        close_failed(tracking, run_id, say)
         raise
     progress.update(1.0, "done")
     return Outcome(
@@ -96,7 +110,50 @@ def run_pipeline(
     )  # fmt: skip
 
 
-def _run_tags(attempt: Attempt) -> dict[str, str]:
+def follow(attempt: Attempt, group: Group) -> None:
+    """The part of a rank that is not 0: wait for the frame, then train with the others. Nothing is logged.
+
+    Raises:
+        MaestroError: as for `run_pipeline`.
+    """
+    request = attempt.request
+    kind = model_type(request.model_type)
+    seed = _seed(request.params)
+    exchange(group, "waiting", timeout_s=request.timeout_s)
+    loaded = Loaded.read(attempt.folder)
+    prepared = prepare(kind, loaded, request.params, seed)
+    train(kind, request.params, prepared, seed=seed, checkpoints=checkpoints_of(attempt, loaded, group), group=group)
+
+
+def prepare(kind: ModelType, loaded: Loaded, params: dict[str, Any], seed: int) -> Prepared:
+    """Step 2, by the kind of model itself where it has its own.
+
+    Raises:
+        BadInput: a parameter, a feature or the target is at fault.
+    """
+    share, rule = _share(params), _range_rule(params)
+    if isinstance(kind, Preparing):
+        return replace(kind.prepare(loaded, params, seed), on_out_of_range=rule)
+    return preprocess(loaded, seed=seed, test_size=share, on_out_of_range=rule)
+
+
+def checkpoints_of(
+    attempt: Attempt, loaded: Loaded, group: Group, told: Callable[[int], None] | None = None
+) -> Checkpoints:
+    """The checkpoints of the job's attempts on these data: in `MAESTRO_CHECKPOINTS`, or beside the attempt's folder."""
+    folder = os.environ.get("MAESTRO_CHECKPOINTS")
+    identity = digest({
+        "model_type": attempt.request.model_type, "params": attempt.request.params, "data": loaded.info.content,
+        "features": list(loaded.info.features), "workers": group.world, "code": code_version().maestro,
+    })  # fmt: skip
+    return Checkpoints(
+        Path(folder) if folder else attempt.folder.parent / "checkpoints", identity, fence=attempt.fence, writes=group.leads,
+        told=told,
+    )  # fmt: skip
+
+
+def attempt_tags(attempt: Attempt) -> dict[str, str]:
+    """Who ran what by which code, as MLflow tags."""
     code = code_version()
     tags = {
         "maestro.job": attempt.job_id, "maestro.attempt": str(attempt.attempt), "maestro.fence": str(attempt.fence),
@@ -124,7 +181,8 @@ def _details(info: FrameInfo) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _close_failed(tracking: Tracking, run_id: str, say: Callable[[str, str], None]) -> None:
+def close_failed(tracking: Tracking, run_id: str, say: Callable[[str, str], None]) -> None:
+    """Mark a run as failed; that MLflow is gone is only said."""
     try:
         tracking.end_run(run_id, "FAILED")
     except MaestroError as error:

@@ -223,4 +223,6 @@ def _headers(result: InferResult) -> list[tuple[bytes, bytes]]:
     ]
     if answer.fallback is not None:
         headers.append((b"x-maestro-fallback", answer.fallback.encode("latin-1", "replace")))
+    if answer.reward_id is not None:
+        headers.append((b"x-maestro-reward-id", answer.reward_id.encode("latin-1", "replace")))
     return headers

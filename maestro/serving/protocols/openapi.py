@@ -146,7 +146,13 @@ def _operation(
                 "content": {JSON: {"schema": answered}},
                 "headers": {
                     name: {"schema": {"type": "string"}}
-                    for name in ("x-maestro-version", "x-maestro-arm", "x-maestro-revision", "x-maestro-fallback")
+                    for name in (
+                        "x-maestro-version",
+                        "x-maestro-arm",
+                        "x-maestro-revision",
+                        "x-maestro-fallback",
+                        "x-maestro-reward-id",
+                    )
                 },
             },
             **{str(status): response for status, response in documented(*errors).items()},

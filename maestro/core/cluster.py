@@ -48,10 +48,10 @@ class ClusterServing(BaseModel):
 
     namespace: str = "ml-serving"
     graph: str = Field(default="ab-test-config", description="ConfigMap whose key graph.yaml is the inference graph")
-    traffic: Literal["router", "httproute", "selector", "replicas"] = Field(
+    traffic: Literal["router", "httproute", "selector", "rolling"] = Field(
         default="router",
         description="what carries weights out: the router by the graph alone, a Gateway API HTTPRoute, "
-        "the selector of a Service (all or nothing), or the numbers of replicas behind one Service",
+        "the selector of a Service (all or nothing), or the replacement of one Deployment's pods one by one",
     )
     service: str = Field(default="mlflow-model-server", description="what callers reach; its endpoints are asked")
     route: str = Field(default="mlflow-model-server", description="HTTPRoute")

@@ -16,7 +16,7 @@ from maestro.core.errors import BadInput
 from maestro.core.jobs import Resources
 from maestro.training.backends._base import Attempt, Phase
 from maestro.training.backends.kubeflow import Operator
-from maestro.training.backends.pod_status import ended, first_waiting
+from maestro.clients.kubernetes.pods import ended, first_waiting
 from maestro.training.backends.trainer import Trainer
 from maestro.training.manifests.frameworks import FRAMEWORKS, framework
 from maestro.training.manifests.kubeflow import counts, render

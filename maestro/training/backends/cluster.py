@@ -16,7 +16,7 @@ from maestro.core.errors import Conflict, Fenced, MaestroError, NotFound, Refuse
 from maestro.training.backends._base import Attempt, BackendStatus, Phase
 from maestro.training.backends._dialect import Dialect
 from maestro.training.backends.pod_logs import PodLogs
-from maestro.training.backends.pod_status import HOPELESS, ended, first_waiting
+from maestro.clients.kubernetes.pods import HOPELESS, ended, first_waiting
 from maestro.training.manifests.naming import ATTEMPT, FENCE, HANDLE, JOB_KIND, SUBMITTED_BY, labels, object_name, owned
 from maestro.training.manifests.pod import FILE, attempt_file
 

@@ -26,10 +26,10 @@ down: setup ## stop what `make up` started
 test: lint type docs unit ## everything that proves it: lint, types, docs and every test
 
 unit: setup ## the tests alone
-	@$(BIN)/python -m tools.unit $(SHOWN)
+	@$(BIN)/python -m tools.unit unit $(SHOWN)
 
 e2e: setup ## the whole platform as its users run it: the demo, the promised scripts, faults (after `make test`)
-	@$(BIN)/python -m tools.unit --e2e $(SHOWN) $(if $(ONLY),-k $(ONLY))
+	@$(BIN)/python -m tools.unit e2e $(SHOWN) $(if $(ONLY),-k $(ONLY))
 
 lint: setup ## style, format and layers
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet . && $(BIN)/lint-imports --no-logo

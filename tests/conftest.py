@@ -102,7 +102,7 @@ def database(request: pytest.FixtureRequest) -> Database:
     return value
 
 
-DOORS = frozenset({"api", "cli", "e2e", "scripts"})
+DOORS = frozenset({"airflow", "api", "cli", "cluster", "e2e", "node", "scripts"})
 DOOR_WORDS = frozenset({"api", "cli", "http", "protocols", "routes", "script", "scripts"})
 """Folders, and words in a file's name, whose tests go through a door; elsewhere a test says so with `@pytest.mark.door`."""
 
@@ -114,10 +114,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if marks:
             by_place = item.path.parent.name in DOORS or DOOR_WORDS & set(item.path.stem.split("_"))
             door = item.get_closest_marker("door") is not None or bool(by_place)
-            envs: dict[str, list[str]] = {}
-            for mark in marks:
-                envs.setdefault(str(mark.kwargs["env"]), []).extend(str(name) for name in mark.args)
-            item.user_properties.append(("shows", json.dumps({"envs": envs, "door": door})))
+            told = [
+                {
+                    "ids": [str(name) for name in mark.args],
+                    "env": mark.kwargs["env"],
+                    "door": door,
+                    "accepted": mark.kwargs.get("accepted"),
+                }
+                for mark in marks
+            ]
+            item.user_properties.append(("shows", json.dumps(told)))
 
 
 class _ShownPromises:
@@ -131,11 +137,9 @@ class _ShownPromises:
         shown = dict(report.user_properties).get("shows")
         if shown is None or not (report.when == "call" or report.outcome != "passed"):
             return
-        told = json.loads(str(shown))
         with self._path.open("a") as handle:
-            for env, ids in told["envs"].items():
-                entry = {"test": report.nodeid, "ids": ids, "env": env, "door": told["door"], "outcome": report.outcome}
-                handle.write(json.dumps(entry) + "\n")
+            for told in json.loads(str(shown)):
+                handle.write(json.dumps({"test": report.nodeid, **told, "outcome": report.outcome}) + "\n")
 
 
 def pytest_configure(config: pytest.Config) -> None:

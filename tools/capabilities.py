@@ -4,8 +4,9 @@
     python -m tools.capabilities --check           ids, columns and paths only
 
 RECORD is the file that `MAESTRO_TEST_SHOWN` named: one JSON line for each marked test. A state is `ran` when every test that shows the row
-passed and at least one of them goes through a door; `measured` when docs/claims.md also holds a figure for it; `not yet` otherwise, so that
-a skipped or failed test shows nothing. `—` stays: that environment has no part in the row.
+passed and at least one of them goes through a door; `measured` when docs/claims.md also holds a figure for it; `accepted: PROGRAM` when an API
+server took the objects and the program that would have acted on them was missing; `not yet` otherwise, so that a skipped or failed test shows
+nothing. `—` stays: that environment has no part in the row.
 """
 
 from __future__ import annotations
@@ -37,11 +38,17 @@ class Evidence:
     failed: list[str] = field(default_factory=list)
     passed: int = 0
     doors: int = 0
+    missing: set[str] = field(default_factory=set)
 
     @property
     def is_shown(self) -> bool:
         """Whether every test passed and one went through a door."""
         return self.passed > 0 and not self.failed and self.doors > 0
+
+    @property
+    def accepted(self) -> str | None:
+        """The programs that were missing, where an API server took the objects and nothing more was shown."""
+        return ", ".join(sorted(self.missing)) if self.missing and not self.is_shown and not self.failed else None
 
 
 def read_record(lines: Iterable[str]) -> dict[tuple[str, str], Evidence]:
@@ -50,13 +57,19 @@ def read_record(lines: Iterable[str]) -> dict[tuple[str, str], Evidence]:
     >>> line = '{"test": "tests/cli/test_x.py::test_y", "ids": ["H6"], "env": "laptop", "door": true, "outcome": "passed"}'
     >>> read_record([line])["H6", "laptop"].is_shown
     True
+    >>> line = '{"test": "tests/cluster/test_x.py::test_y", "ids": ["K2"], "env": "cluster", "door": true, "accepted": "istiod", "outcome": "passed"}'
+    >>> state(read_record([line])["K2", "cluster"], None)
+    'accepted: no istiod here'
     """
     found: dict[tuple[str, str], Evidence] = defaultdict(Evidence)
     for line in lines:
         entry = json.loads(line)
         for name in entry["ids"]:
             evidence = found[name, entry["env"]]
-            if entry["outcome"] == "passed":
+            if entry["outcome"] == "passed" and entry.get("accepted"):
+                evidence.missing.add(entry["accepted"])
+                evidence.files.add(entry["test"].split("::")[0])
+            elif entry["outcome"] == "passed":
                 evidence.passed += 1
                 evidence.doors += bool(entry["door"])
                 evidence.files.add(entry["test"].split("::")[0])
@@ -67,6 +80,8 @@ def read_record(lines: Iterable[str]) -> dict[tuple[str, str], Evidence]:
 
 def state(evidence: Evidence | None, figure: str | None) -> str:
     """The word for one row in one environment; `figure` is a link to the measured value."""
+    if evidence is not None and evidence.accepted:
+        return f"accepted: no {evidence.accepted} here"
     if evidence is None or not evidence.is_shown:
         return "not yet"
     return f"measured: {figure}" if figure else "ran"
@@ -84,7 +99,7 @@ def rewrite(text: str, found: dict[tuple[str, str], Evidence], figures: dict[tup
                 evidence = found.get((name, environment))
                 if values[column] != NO_PART or evidence is not None:
                     values[column] = state(evidence, figures.get((name, environment)))
-                if evidence is not None and evidence.is_shown:
+                if evidence is not None and (evidence.is_shown or evidence.accepted):
                     files |= evidence.files
             values[3] = ", ".join(f"`{path}`" for path in sorted(files)) or NO_PART
             line = row(values)
@@ -132,7 +147,7 @@ def _report(found: dict[tuple[str, str], Evidence]) -> None:
             print(f"{name}: no such promise", file=sys.stderr)
         elif evidence.failed:
             print(f"{name} ({environment}) shows nothing: {evidence.failed[0]}", file=sys.stderr)
-        elif not evidence.doors:
+        elif not evidence.doors and not evidence.accepted:
             print(f"{name} ({environment}) shows nothing: no test goes through a door", file=sys.stderr)
     shown = [name for name, environment in found if environment == "laptop" and found[name, environment].is_shown]
     print(f"{len(shown)} of {len(PROMISED)} promises work on the laptop: {' '.join(sorted(shown, key=PROMISED.index))}")

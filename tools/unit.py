@@ -1,9 +1,9 @@
-"""Run every test on two workers, record what the tests show, and say in one line what was left out and why.
+"""Run one suite of tests, record what they show, and say in one line what was left out and why.
 
-    python -m tools.unit RECORD [PYTEST ARGUMENT ...]
-    python -m tools.unit --e2e RECORD [PYTEST ARGUMENT ...]     the tests of the whole platform, one after another
+    python -m tools.unit SUITE RECORD [PYTEST ARGUMENT ...]
 
-The second adds to what the first recorded. Exit status: pytest's.
+SUITE is `unit`, which starts the record anew, or one of the longer suites, each a marker and a folder of its own, which add to it.
+Exit status: pytest's; a longer suite none of whose tests could run is no failure.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 WORKERS = os.environ.get("MAESTRO_TEST_WORKERS", "2")
-E2E = "tests/e2e"
+SUITES = ("unit", "e2e", "cluster", "node", "frameworks", "airflow")
 
 
 class _LeftOut:
@@ -39,17 +39,20 @@ class _LeftOut:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the tests; the first argument that is no flag is the file for what they show."""
-    whole_platform = arguments[:1] == ["--e2e"]
-    name, *rest = arguments[1:] if whole_platform else arguments
+    """Run a suite."""
+    if len(arguments) < 2 or arguments[0] not in SUITES:
+        print(f"usage: python -m tools.unit {{{','.join(SUITES)}}} RECORD [PYTEST ARGUMENT ...]", file=sys.stderr)
+        return 2
+    suite, name, *rest = arguments
     record = Path(name).resolve()
-    if whole_platform:
-        _forget(record, E2E)
-    else:
+    if suite == "unit":
         record.unlink(missing_ok=True)
+        where = ["-n", WORKERS, "--dist", "loadfile"]
+    else:
+        _forget(record, f"tests/{suite}")
+        where = ["-m", suite, f"tests/{suite}"]
     os.environ["MAESTRO_TEST_SHOWN"] = str(record)
     left_out = _LeftOut()
-    where = ["-m", "e2e", E2E] if whole_platform else ["-n", WORKERS, "--dist", "loadfile"]
     options = ["-q", "-rfE", "-p", "no:cacheprovider", "--durations=5", *where]
     status = pytest.main([*options, *rest], plugins=[left_out])
     sys.stdout.write(left_out.line() + "\n")

@@ -10,6 +10,7 @@ import logging
 import mmap
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
@@ -18,7 +19,10 @@ from numpy.typing import NDArray
 log = logging.getLogger(__name__)
 
 Key = tuple[str, ...]
-Cells = memoryview
+if TYPE_CHECKING:
+    Cells = memoryview[float]
+else:
+    Cells = memoryview
 
 BANK_BYTES = 1 << 20
 _DIRECTORY_BYTES = 1 << 18

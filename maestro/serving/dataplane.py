@@ -225,6 +225,33 @@ class DataPlane:
                 field="entities",
                 remedy="send the rows of features as instances",
             )
+        if len(request.entities) > self._max_rows:
+            raise TooLarge(
+                f"{len(request.entities)} entities, at most {self._max_rows}",
+                field="entities",
+                remedy="send several requests",
+            )
+        service = contract.feature_service.name
+        found = await self.features_of(service, [dict(entity) for entity in request.entities])
+        names = contract.names
+        records = []
+        for row, values in enumerate(found):
+            if all(values.get(name) is None for name in names):
+                raise NotFound(
+                    f"entities[{row}] has no features in {service}",
+                    field=f"entities[{row}]",
+                    remedy="materialise the features, or correct the entity",
+                )
+            records.append({name: values.get(name) for name in names})
+        return Table(records=records, where="entities")
+
+    async def features_of(self, service: str, rows: list[dict[str, Any]]) -> list[dict[str, float | None]]:
+        """The features of entities, one mapping a row.
+
+        Raises:
+            NotFound: the service is unknown.
+            Unreachable: there is no store, or it does not answer in time.
+        """
         source = self._features
         if source is None:
             raise Unreachable(
@@ -232,15 +259,8 @@ class DataPlane:
                 remedy="apply and materialise the feature repository",
                 component="feature store",
             )
-        if len(request.entities) > self._max_rows:
-            raise TooLarge(
-                f"{len(request.entities)} entities, at most {self._max_rows}",
-                field="entities",
-                remedy="send several requests",
-            )
-        service, rows = contract.feature_service.name, [dict(entity) for entity in request.entities]
         try:
-            found = await asyncio.wait_for(
+            return await asyncio.wait_for(
                 asyncio.get_running_loop().run_in_executor(self._lookups, source.get, service, rows), FEATURES_TIMEOUT_S
             )
         except TimeoutError:
@@ -257,17 +277,6 @@ class DataPlane:
                 remedy="apply and materialise the feature repository",
                 component="feature store",
             ) from error
-        names = contract.names
-        records = []
-        for row, values in enumerate(found):
-            if all(values.get(name) is None for name in names):
-                raise NotFound(
-                    f"entities[{row}] has no features in {service}",
-                    field=f"entities[{row}]",
-                    remedy="materialise the features, or correct the entity",
-                )
-            records.append({name: values.get(name) for name in names})
-        return Table(records=records, where="entities")
 
     async def warm_up(self, served: ServedGraph) -> None:
         """Open the feature store when the graph's callers may need it; a store that is away delays a graph and does not stop it."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import secrets
 from array import array
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -113,6 +113,8 @@ class Evidence:
 
     Args:
         folder: `$MAESTRO_HOME/exposures`; one folder a model.
+
+    `catch_up` is called before labels are joined and before a reading: what other processes have seen must be here first.
     """
 
     def __init__(
@@ -126,6 +128,7 @@ class Evidence:
         self._clock = clock
         self._max_units = max_units
         self._models: dict[str, _ModelUnits] = {}
+        self.catch_up: Callable[[], None] = lambda: None
 
     def open(self, model: str, revision: int) -> None:
         """Begin a revision; of a model that is new here, read what earlier processes wrote."""
@@ -176,6 +179,7 @@ class Evidence:
 
     def accept(self, model: str, labels: Iterable[Label]) -> tuple[list[dict[str, Any]], int]:
         """The records of the labels that are new, and how many were here already; nothing is counted yet."""
+        self.catch_up()
         state = self._models[model]
         records: list[dict[str, Any]] = []
         fresh: set[str] = set()
@@ -239,6 +243,7 @@ class Evidence:
             trained: the entities that any of its versions was trained on.
             dropped: exposures that were lost elsewhere.
         """
+        self.catch_up()
         state = self._models[model]
         now = self._clock.now()
         before = now.timestamp() - label_wait_s

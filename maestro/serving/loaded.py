@@ -21,7 +21,7 @@ class LoadedVersion:
 
     Args:
         trained: the sorted entity hashes (uint64) that the version was trained on; None when it says nothing about them.
-        folder: the private copy of its files, removed on close.
+        folder: the private copy of its files, removed on close; None when they belong to another process.
         signed: False when it was let in unsigned.
         queue_limit: requests that may wait for it.
     """
@@ -36,7 +36,7 @@ class LoadedVersion:
         validator: Validator,
         runtime: ModelRuntime,
         trained: NDArray[np.uint64] | None,
-        folder: Path,
+        folder: Path | None,
         signed: bool,
         queue_limit: int = 1024,
     ) -> None:
@@ -57,4 +57,5 @@ class LoadedVersion:
         """Release the runtime, its thread and its files."""
         self.runtime.close()
         self._executor.shutdown(wait=False, cancel_futures=True)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)

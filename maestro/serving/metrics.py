@@ -16,8 +16,8 @@ OUTCOMES = ("ok", "error", "timeout", "contract")
 """What an arm's own first attempt came to."""
 
 ROW_BUCKETS = METRICS["maestro_inference_batch_size"].buckets
-ARM, ROWS, RESPONSE, RESPONSE_LATENCY, RANGE, INFLIGHT, BREAKER, CACHE, QUEUE = (
-    "arm", "rows", "response", "response_latency", "range", "inflight", "breaker", "cache", "queue",
+ARM, ROWS, RESPONSE, RESPONSE_LATENCY, RANGE, INFLIGHT, BREAKER, CACHE, QUEUE, LOST = (
+    "arm", "rows", "response", "response_latency", "range", "inflight", "breaker", "cache", "queue", "lost",
 )  # fmt: skip
 
 
@@ -188,6 +188,15 @@ class ServerMetrics:
     def queue(self, depth: int) -> None:
         """Set how many requests wait for a model."""
         self._set((QUEUE,), depth)
+
+    def lost(self, count: int) -> None:
+        """Count exposures that could not be told to where they are recorded."""
+        self._add((LOST,), count)
+
+    def lost_total(self) -> int:
+        """Exposures lost on their way, over all processes."""
+        row = self.total().get((LOST,))
+        return 0 if row is None else int(row[0])
 
     def text(self) -> bytes:
         """The Prometheus exposition."""

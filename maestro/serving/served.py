@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from maestro.core.contract import ModelContract
 from maestro.core.graph import BanditNode, InferenceGraph, SplitNode
-from maestro.security.statements import Purpose
 from maestro.serving.graph._base import GraphNode
 from maestro.serving.loaded import LoadedVersion
+
+if TYPE_CHECKING:
+    from maestro.security.statements import Purpose
 
 
 @dataclass
@@ -28,6 +30,7 @@ class ServedGraph:
         purposes: what each model node is there for.
         arms: (arm, version), from the root down.
         lanes: the fast lanes of the data port, made with the first request.
+        generation: rises with every revision that is published to workers.
     """
 
     graph: InferenceGraph
@@ -39,6 +42,7 @@ class ServedGraph:
     arms: tuple[tuple[str, str], ...]
     inflight: int = field(default=0)
     lanes: Any = field(default=None)
+    generation: int = field(default=0)
 
     @property
     def model(self) -> str:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,7 +16,7 @@ from maestro.core.clock import Clock, SystemClock
 from maestro.core.errors import Unreachable
 from maestro.core.seams import Reading
 from maestro.core.settings import Settings
-from maestro.serving.auth import ServerAuth
+from maestro.serving.auth import ServerAuth, oidc_settings
 from maestro.serving.dataplane import DataPlane, FeatureSource
 from maestro.serving.evidence import Evidence
 from maestro.serving.exposures import ExposureLog
@@ -63,11 +64,12 @@ class ModelServer:
         self.plane = DataPlane(
             self.metrics, features=self.features, max_rows=serving.max_rows, queue_limit=serving.queue_limit
         )
-        self.auth = ServerAuth(serving.auth, self.home.server_keys, self.clock)
+        self.oidc = oidc_settings(serving)
+        self.auth = ServerAuth(serving.auth, self.home.server_keys, self.clock, oidc=self.oidc)
         self.hasher = UnitHasher(self.home.keys / "units.json", self.clock)
         self.evidence = Evidence(self.home.exposures, self.hasher, self.metrics, self.clock)
         self.exposures = ExposureLog(self.home.exposures, self.hasher, self.clock, limit=serving.exposure_queue)
-        self.metrics.dropped = lambda: self.exposures.dropped + self.evidence.dropped
+        self.metrics.dropped = lambda: self.exposures.dropped + self.evidence.dropped + self.metrics.lost_total()
         self.labels = LabelIntake(self.plane, self.evidence)
         self.policies = Policies(self.home.graphs, self.hasher.hash)
         self.metrics.sources.append(self.policies.series)
@@ -79,7 +81,7 @@ class ModelServer:
             environment=self.environment,
             clock=self.clock,
             allow_unsigned=serving.allow_unsigned,
-            runtimes=self.runtimes or Runtimes([self.home.keys, self.home.database]),
+            runtimes=self.runtimes or Runtimes([self.home.keys, self.home.database], self.home.plans),
             out_of_range=self._out_of_range,
         )
         self.follower = GraphFollower(
@@ -88,12 +90,18 @@ class ModelServer:
             loader,
             self.clock,
             on_served=self._on_served,
-            observe=self._observe,
+            observe=self.observe,
             poll_s=serving.graph_poll_s,
             policies=self.policies,
         )
         self.draining = False
+        self.workers_ready: Callable[[], bool] = lambda: True
         self._following: asyncio.Task[None] | None = None
+
+    @property
+    def private(self) -> Path:
+        """A folder that only this server reads."""
+        return Path(self._private.name)
 
     async def start(self) -> None:
         """Serve what the graph files say, and follow them. What takes longer to load is served when it has; readiness tells."""
@@ -118,7 +126,12 @@ class ModelServer:
     def is_ready(self) -> bool:
         """Whether the server answers for every graph that lies there: at least one, none of them without a served revision."""
         wanted = {*self.follower.refusals, *self.follower.loading()}
-        return not self.draining and bool(self.plane.graphs) and not wanted - self.plane.graphs.keys()
+        return (
+            not self.draining
+            and self.workers_ready()
+            and bool(self.plane.graphs)
+            and not wanted - self.plane.graphs.keys()
+        )
 
     def health(self) -> dict[str, Any]:
         """The server's own view of itself."""
@@ -146,7 +159,7 @@ class ModelServer:
             arms=served.arms,
             trained=served.trained(),
             label_wait_s=label_wait_s,
-            dropped=self.exposures.dropped,
+            dropped=self.exposures.dropped + self.metrics.lost_total(),
         )
 
     def _on_served(self, served: ServedGraph) -> None:
@@ -154,7 +167,8 @@ class ModelServer:
         self.evidence.open(served.model, served.revision)
         self.exposures.open(served.model, served.revision)
 
-    def _observe(self, model: str, seen: Observation) -> None:
+    def observe(self, model: str, seen: Observation) -> None:
+        """Record an arm's first attempt."""
         try:
             self.evidence.observe(model, seen)
             self.exposures.observe(model, seen)

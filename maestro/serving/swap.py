@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 import yaml
@@ -18,16 +18,13 @@ from pydantic import ValidationError
 from maestro.core.canonical import digest_bytes
 from maestro.core.clock import Clock
 from maestro.core.errors import BadInput, MaestroError, Malformed, NotFound, from_validation
-from maestro.core.graph import InferenceGraph, ModelNode, RemoteNode
+from maestro.core.graph import InferenceGraph, ModelNode
 from maestro.core.model import Time
 from maestro.core.versions import parse_version
 from maestro.security.statements import Purpose
 from maestro.serving.admission import purposes
+from maestro.serving.assembly import Observer, assemble
 from maestro.serving.dataplane import DataPlane
-from maestro.serving.graph import arm_names, build_graph
-from maestro.serving.graph._base import Build, GraphNode, Observation
-from maestro.serving.graph.model import ModelNodeRunner
-from maestro.serving.graph.remote import RemoteRunner
 from maestro.serving.loaded import LoadedVersion
 from maestro.serving.loading import VersionLoader
 from maestro.serving.policies import Policies
@@ -49,7 +46,21 @@ class Refusal:
     error: MaestroError
 
 
-Observer = Callable[[str, Observation], None]
+class Replicas(Protocol):
+    """Other processes that answer on the same revisions.
+
+    Obligations: `prepare` returns when every process that answers has the revision loaded and warm, and raises when one that lives cannot;
+    `publish` returns when every one answers on it; a process that dies in between is nobody's concern but its replacement's, which begins
+    with what is published.
+    """
+
+    async def prepare(self, served: ServedGraph) -> None:
+        """Load a revision everywhere."""
+        ...
+
+    async def publish(self, served: ServedGraph) -> None:
+        """Answer on it everywhere."""
+        ...
 
 
 class GraphFollower:
@@ -83,6 +94,7 @@ class GraphFollower:
     ) -> None:
         self.refusals: dict[str, Refusal] = {}
         self.previous: dict[str, ServedGraph] = {}
+        self.replicas: Replicas | None = None
         self._folder = folder
         self._plane = plane
         self._loader = loader
@@ -224,8 +236,12 @@ class GraphFollower:
             if current is not None:
                 _refuse_break(current, served)
             await self._plane.warm_up(served)
+            if self.replicas is not None:
+                await self.replicas.prepare(served)
             self._on_served(served)
             self._plane.graphs[model] = served  # the switch: requests under way keep the revision that they took
+            if self.replicas is not None:
+                await self.replicas.publish(served)
         finally:
             self._pins.subtract(pinned)
             if self._plane.graphs.get(model) is current:
@@ -256,32 +272,17 @@ class GraphFollower:
             assert isinstance(node, ModelNode)  # noqa: S101 - purposes lists model nodes only
             versions[name] = await self._version(node, purpose)
 
-        holder: list[ServedGraph] = []
-
-        def leaf(name: str) -> GraphNode:
-            node = graph.nodes[name]
-            if isinstance(node, ModelNode):
-                return ModelNodeRunner(name, versions[name], node.timeout_ms / 1000, self._plane.metrics)
-            assert isinstance(node, RemoteNode)  # noqa: S101 - the two kinds of leaf
-            return RemoteRunner(name, node.url, node.timeout_ms / 1000, self._client)
-
-        def spawn(work: Coroutine[Any, Any, None]) -> None:
-            self._spawn(_held(holder[0], work))
-
-        model = graph.metadata.name
-        build = Build(
+        return assemble(
             graph,
-            self._plane.metrics,
-            leaf,
-            lambda seen: self._observe(model, seen),
-            spawn,
+            content,
+            versions,
+            wanted,
+            metrics=self._plane.metrics,
+            observe=self._observe,
+            spawn=self._spawn,
+            client=lambda: self._client,
             policies=self._policies,
         )
-        root = build_graph(build)
-        arms = tuple((name, build.nodes[name].version) for name in arm_names(graph))
-        served = ServedGraph(graph, content, root, build.nodes, versions, wanted, arms)
-        holder.append(served)
-        return served
 
     async def _retire(self, retired: ServedGraph) -> None:
         """Release a revision once nobody waits for its answers."""
@@ -306,14 +307,6 @@ class GraphFollower:
         task = asyncio.get_running_loop().create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
-
-
-async def _held(served: ServedGraph, work: Coroutine[Any, Any, None]) -> None:
-    served.inflight += 1
-    try:
-        await work
-    finally:
-        served.inflight -= 1
 
 
 def parse_graph(data: bytes, name: str) -> InferenceGraph:

@@ -20,7 +20,7 @@ from maestro.serving.engine.control import Control, ControlRequest
 from maestro.serving.engine.head import Head, Unreadable
 from maestro.serving.engine.lane import Lanes, Ride
 from maestro.serving.engine.rate import RateLimit
-from maestro.serving.graph._base import NOBODY
+from maestro.serving.graph._base import NOBODY, Unit
 from maestro.serving.protocols.adapter import Adapter, Asked, Hot, asked, problem_headers
 from maestro.serving.protocols.mlflow_invocations import InvocationsAdapter
 from maestro.serving.protocols.open_inference import OpenInferenceAdapter
@@ -176,7 +176,7 @@ class Inference:
         lanes: Lanes | None = served.lanes
         if lanes is None:
             lanes = served.lanes = Lanes(served, plane.metrics)
-        units = (NOBODY,)
+        units: tuple[Unit, ...] = (NOBODY,)
         try:
             if hot.entities is not None or hot.context or self._asked.context:
                 context = named(self._asked.context, hot.context)

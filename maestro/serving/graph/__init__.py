@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from maestro.core.errors import BadInput
 from maestro.core.graph import (
     BanditNode,
@@ -15,12 +17,14 @@ from maestro.core.graph import (
 )
 from maestro.serving.graph._base import Build, GraphNode
 from maestro.serving.graph.arm import Arm
-from maestro.serving.graph.bandit import BanditRunner
 from maestro.serving.graph.chain import ChainRunner
 from maestro.serving.graph.ensemble import EnsembleRunner
 from maestro.serving.graph.fallback import FallbackRunner
 from maestro.serving.graph.shadow import ShadowRunner
 from maestro.serving.graph.split import SplitRunner
+
+if TYPE_CHECKING:
+    from maestro.serving.graph.bandit import BanditRunner
 
 __all__ = ["arm_names", "build_graph"]
 
@@ -76,6 +80,10 @@ def _make(name: str, build: Build) -> GraphNode:
         case FallbackNode() as fallback:
             return FallbackRunner(name, fallback, build)
         case BanditNode() as bandit:
+            from maestro.serving.graph.bandit import (
+                BanditRunner,  # policies need a library that most graphs have no use for
+            )
+
             chooser = BanditRunner(name, bandit, build)
             _refuse_breaks(name, chooser)
             return chooser

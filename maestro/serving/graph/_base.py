@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from maestro.core.contract import ModelContract
 from maestro.core.errors import BadInput, MaestroError
 from maestro.core.graph import InferenceGraph
 from maestro.serving.graph.drawn import Drawn
 from maestro.serving.metrics import ServerMetrics
-from maestro.serving.policies import Policies
 from maestro.serving.runtimes._base import ModelTimeout
 from maestro.serving.table import Batch, Prediction, Table
+
+if TYPE_CHECKING:
+    from maestro.serving.policies import Policies
 
 ANY_KEY = "*"
 """The name under which a caller gives a value for whichever key the split names."""

@@ -181,8 +181,9 @@ def _listed(tensor: _Tensor) -> list[Any]:
 
 def _matrix(tensor: _Tensor) -> Table:
     rows, width = tensor.shape
-    if isinstance(tensor.data, np.ndarray) and tensor.datatype in NUMBERS:
-        return Table(matrix=tensor.data.astype(np.float64, copy=False), where="inputs[0]")
+    data: Any = tensor.data
+    if isinstance(data, np.ndarray) and tensor.datatype in NUMBERS:
+        return Table(matrix=data.astype(np.float64, copy=False), where="inputs[0]")
     flat = _flat(_listed(tensor))
     if tensor.datatype in NUMBERS and all(type(value) is float or type(value) is int for value in flat):
         try:

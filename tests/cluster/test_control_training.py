@@ -103,7 +103,7 @@ def over(status: BackendStatus) -> bool:
 
 
 @pytest.mark.door
-@pytest.mark.shows("B7", "B10", env="cluster")
+@pytest.mark.shows("B49", env="cluster")
 @pytest.mark.parametrize("framework", sorted(set(FRAMEWORKS) - {"mpi"}))
 def test_each_framework_runs_to_its_end(
     framework: str, backend: ClusterBackend, options: ClusterTraining, submit: Submit, cluster: Cluster, place: str
@@ -123,7 +123,6 @@ def test_each_framework_runs_to_its_end(
     assert ranks[0] == 0  # workers that still ran when the leader succeeded are cleaned up
 
 
-@pytest.mark.shows("B10", env="cluster")
 def test_mxnet_is_refused_with_the_alternatives(submit: Submit, backend: ClusterBackend) -> None:
     with pytest.raises(BadInput, match="MXNet was archived") as archived:
         submit("job-mxnet", framework="mxnet")
@@ -275,7 +274,8 @@ def test_no_node_takes_it(backend: ClusterBackend, submit: Submit) -> None:
     assert "Insufficient cpu" in status.reason
 
 
-@pytest.mark.shows("B46", env="cluster")
+@pytest.mark.door
+@pytest.mark.shows("B7", env="cluster")
 def test_a_full_quota_is_told_and_waited_for(
     backend: ClusterBackend, submit: Submit, cluster: Cluster, place: str
 ) -> None:

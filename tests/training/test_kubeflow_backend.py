@@ -74,7 +74,6 @@ def test_rendering_again_gives_the_same() -> None:
     assert render(attempt_of(workers=2), OPTIONS) == render(attempt_of(workers=2), OPTIONS)
 
 
-@pytest.mark.shows("B10", env="laptop")
 def test_mxnet_is_refused_and_the_unknown_is_told_the_known() -> None:
     for render_with in (Operator(OPTIONS).render, Trainer(OPTIONS).render):
         with pytest.raises(BadInput, match="MXNet was archived") as archived:

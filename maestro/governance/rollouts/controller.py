@@ -94,6 +94,7 @@ class RolloutController:
         moves = strategy(strategy_name or ("canary" if champion is not None else "first"))
         self._check_plan(moves.name, moves.needs_champion, champion, version)
         check_policy(policy)
+        moves.weights(policy)  # refuses a policy that the strategy cannot follow
         report, record, references = self._approvals.gate(version, policy, actor=principal.actor)
         if report.verdict is not Verdict.PASS:
             failed = "; ".join(f"{result.gate}: {result.reason}" for result in report.results if not result.passed)

@@ -9,6 +9,7 @@ from maestro.core.graph import (
     InferenceGraph,
     ModelNode,
     Node,
+    ShadowNode,
     SplitNode,
 )
 from maestro.core.model import Digest, Model, Name
@@ -76,6 +77,16 @@ def split_graph(arms: Arms, weight: float, revision: int) -> InferenceGraph:
         arms.challenger_node: arms.challenger_model(),
     }
     return _graph(arms.model, revision, "split", nodes)
+
+
+def shadow_graph(arms: Arms, revision: int) -> InferenceGraph:
+    """The champion answers, the challenger gets a copy of every request."""
+    nodes: dict[str, Node] = {
+        "shadow": ShadowNode(primary=arms.champion_node, mirror=arms.challenger_node),
+        arms.champion_node: arms.champion_model(),
+        arms.challenger_node: arms.challenger_model(),
+    }
+    return _graph(arms.model, revision, "shadow", nodes)
 
 
 def single_graph(node: ModelNode, revision: int) -> InferenceGraph:

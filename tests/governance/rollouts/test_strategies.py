@@ -6,6 +6,7 @@ import pytest
 
 from maestro.core.canonical import digest
 from maestro.core.errors import BadInput
+from maestro.core.graph import ShadowNode
 from maestro.core.policy import RolloutPolicy
 from maestro.governance.production import production_node
 from maestro.governance.rollouts.graphs import Arms
@@ -26,6 +27,8 @@ ARMS = Arms(
 def test_laws(name: str, policy: RolloutPolicy) -> None:
     plan = strategy(name)
     assert plan.name == name
+    if name == "shadow":
+        policy = without_quality(policy)
     weights = plan.weights(policy)
     assert list(weights) == sorted(weights)
     for rung in range(max(1, len(weights))):
@@ -35,6 +38,28 @@ def test_laws(name: str, policy: RolloutPolicy) -> None:
         node = production_node(graph)
         assert node is not None
         assert node.version == ("1.0.0" if plan.needs_champion else "1.1.0")  # the champion stays behind whatever fails
+
+
+def without_quality(policy: RolloutPolicy) -> RolloutPolicy:
+    metrics = tuple(metric for metric in policy.metrics if metric.event != "wrong")
+    return policy.model_copy(update={"metrics": metrics})
+
+
+@pytest.mark.shows("F6", env="laptop")
+def test_a_shadow_answers_nobody_on_its_first_rung(policy: RolloutPolicy) -> None:
+    plan, rules = strategy("shadow"), without_quality(policy)
+    root = plan.graph(ARMS, rules, 0, 1).nodes["shadow"]
+    assert isinstance(root, ShadowNode)
+    assert (root.primary, root.mirror, root.fraction) == ("champion-3", "challenger-3", 1.0)
+    assert plan.weights(rules) == (0.0, *strategy("canary").weights(rules)[1:])
+    assert plan.graph(ARMS, rules, 1, 2) == strategy("canary").graph(ARMS, rules, 1, 2)
+
+
+def test_a_shadow_is_not_judged_by_answers_that_nobody_got(policy: RolloutPolicy) -> None:
+    with pytest.raises(BadInput, match="judges answers") as refused:
+        strategy("shadow").weights(policy)
+    assert refused.value.field is not None
+    assert refused.value.field.startswith("metrics.")
 
 
 def test_the_factory_refuses_the_unknown() -> None:

@@ -8,8 +8,9 @@ from maestro.governance.rollouts.strategies.blue_green import BlueGreen
 from maestro.governance.rollouts.strategies.canary import Canary
 from maestro.governance.rollouts.strategies.first import First
 from maestro.governance.rollouts.strategies.rolling import Rolling
+from maestro.governance.rollouts.strategies.shadow import Shadow
 
-STRATEGIES: dict[str, type[Strategy]] = {kind.name: kind for kind in (Canary, BlueGreen, Rolling, First)}
+STRATEGIES: dict[str, type[Strategy]] = {kind.name: kind for kind in (Canary, BlueGreen, Rolling, Shadow, First)}
 
 
 def strategy(name: str) -> Strategy:

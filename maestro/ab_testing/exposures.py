@@ -91,7 +91,7 @@ def read_exposures(
     """
     if not paths:
         raise BadInput("no exposure file is named", field="exposures", remedy="name at least one Parquet file")
-    tables = [_read(path, _NEEDED, "exposures") for path in paths]
+    tables = [read_columns(path, _NEEDED, "exposures") for path in paths]
     joined = {name: np.concatenate([table[name] for table in tables]) for name in _NEEDED}
     mine = joined["experiment"].astype(str) == experiment
     arms = joined["arm"].astype(str)
@@ -104,7 +104,7 @@ def read_exposures(
             remedy="name the experiment and its arms as the inference graph does",
         )
     rows = {name: values[known] for name, values in joined.items()}
-    at = _seconds(rows["at"])
+    at = time_column(rows["at"])
     is_challenger = rows["arm"].astype(str) == challenger
     # Time first; equal times by reward id, so that the order of files and rows changes nothing.
     order = np.lexsort((rows["reward_id"].astype(str), at))
@@ -113,7 +113,7 @@ def read_exposures(
     crossed = np.zeros(first.size, dtype=bool)
     np.logical_or.at(crossed, which, is_challenger[order] != is_challenger[order][first][which])
     kept = order[np.sort(first)]
-    latency = _numbers(rows["outcome_latency_s"], "outcome_latency_s")[kept]
+    latency = number_column(rows["outcome_latency_s"], "outcome_latency_s")[kept]
     if (~np.isfinite(latency) | (latency < 0)).any():
         raise BadInput(
             "outcome_latency_s holds values that are negative or not finite",
@@ -123,8 +123,8 @@ def read_exposures(
     return Exposures(
         challenger=is_challenger[kept],
         at_s=at[kept],
-        revision=_numbers(rows["revision"], "revision")[kept].astype(np.int64),
-        propensity=_numbers(rows["propensity"], "propensity")[kept],
+        revision=number_column(rows["revision"], "revision")[kept].astype(np.int64),
+        propensity=number_column(rows["propensity"], "propensity")[kept],
         latency_s=latency,
         error=rows["error"][kept].astype(bool),
         reward=_join(rewards, "reward_id", "reward", rows["reward_id"].astype(str)[kept], "rewards"),
@@ -164,9 +164,9 @@ def _join(path: Path | None, key: str, value: str, wanted: NDArray[np.str_], wha
     result = np.full(wanted.size, np.nan)
     if path is None:
         return result
-    table = _read(path, (key, value), what)
+    table = read_columns(path, (key, value), what)
     keys, first = np.unique(table[key].astype(str), return_index=True)
-    values = _numbers(table[value], value)[first]
+    values = number_column(table[value], value)[first]
     if not keys.size:
         return result
     place = np.minimum(np.searchsorted(keys, wanted), keys.size - 1)
@@ -175,7 +175,14 @@ def _join(path: Path | None, key: str, value: str, wanted: NDArray[np.str_], wha
     return result
 
 
-def _read(path: Path, columns: Sequence[str], what: str) -> dict[str, NDArray[Any]]:
+def read_columns(path: Path, columns: Sequence[str], what: str) -> dict[str, NDArray[Any]]:
+    """Columns of a Parquet file.
+
+    Raises:
+        NotFound: there is none.
+        Malformed: it is not Parquet.
+        BadInput: a column is missing.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -196,7 +203,12 @@ def _read(path: Path, columns: Sequence[str], what: str) -> dict[str, NDArray[An
     return {name: table.column(name).to_numpy() for name in columns}
 
 
-def _seconds(values: NDArray[Any]) -> Floats:
+def time_column(values: NDArray[Any]) -> Floats:
+    """Times as seconds since 1970.
+
+    Raises:
+        BadInput: some are no times.
+    """
     if values.dtype.kind == "M":
         nanoseconds = values.astype("datetime64[ns]").astype(np.int64)
     else:
@@ -209,7 +221,12 @@ def _seconds(values: NDArray[Any]) -> Floats:
     return seconds
 
 
-def _numbers(values: NDArray[Any], field: str) -> Floats:
+def number_column(values: NDArray[Any], field: str) -> Floats:
+    """Numbers, NaN for what is missing.
+
+    Raises:
+        BadInput: some are no numbers.
+    """
     try:
         return np.array([np.nan if value is None else value for value in values.tolist()], dtype=np.float64)
     except (TypeError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""`maestro ab`: analyse an experiment, compute a sample size."""
+"""`maestro ab`: analyse an experiment, compute a sample size, judge another policy from the log."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from typing import Annotated
 import typer
 
 from maestro.cli.console import JsonFlag, emit, out, progress, table
+from maestro.cli.off_policy import off_policy
 from maestro.core.errors import BadInput
 
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
-    help="Analyse an experiment; compute a sample size.",
+    help="Analyse an experiment; compute a sample size; judge another policy from the log.",
 )
+app.command("off-policy")(off_policy)
 
 
 class Mode(StrEnum):

@@ -33,7 +33,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "sla": ("maestro.cli.sla", "SLA report from recorded metrics."),
     "slo": ("maestro.cli.slo", "SLOs and the rules compiled from them."),
     "cost": ("maestro.cli.cost", "Cost of runs, versions and predictions."),
-    "ab": ("maestro.cli.ab", "Analyse an experiment; compute a sample size."),
+    "ab": ("maestro.cli.ab", "Analyse an experiment; compute a sample size; judge another policy from the log."),
+    "bandits": ("maestro.cli.bandits", "Bandits: learn from the log, show, replay."),
     "keys": ("maestro.cli.keys", "Principals and their keys; signing keys."),
     "audit": ("maestro.cli.audit", "Verify and list the audit log."),
 }

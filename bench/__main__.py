@@ -1,6 +1,6 @@
 """Run the comparisons: all, or those named.
 
-python -m bench [bandits] [drift] [planned]
+python -m bench [bandits] [batch] [drift] [planned]
 """
 
 from __future__ import annotations
@@ -8,10 +8,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 
-from bench import bandits, drift, planned
+from bench import bandits, batch, drift, planned
 
 COMPARISONS: dict[str, Callable[[], list[str]]] = {
     "bandits": bandits.compare,
+    "batch": batch.compare,
     "drift": drift.compare,
     "planned": planned.compare,
 }

@@ -25,6 +25,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "tune": ("maestro.cli.tune", "Hyperparameter search."),
     "experiments": ("maestro.cli.experiments", "Experiments and runs."),
     "versions": ("maestro.cli.versions", "Model versions: list, show, compare, promote."),
+    "model": ("maestro.cli.model", "What a version takes and answers; how the server answers for it, and why."),
+    "predict": ("maestro.cli.predict", "Predict for every row of a table, by every core."),
     "lineage": ("maestro.cli.lineage", "Lineage: track, get, visualize."),
     "approval": ("maestro.cli.approval", "Submit, list, approve and refuse versions."),
     "deploy": ("maestro.cli.deploy", "Roll out, follow, roll back."),

@@ -189,6 +189,17 @@ def check_admission(
     )
 
 
+def check_provenance(
+    manifest: VersionManifest, envelopes: Sequence[Envelope], policy: TrustPolicy, at: datetime
+) -> ProvenancePredicate:
+    """Whether a builder that is trusted has signed this very manifest: what is needed before a version is looked into.
+
+    Raises:
+        Untrusted: none has.
+    """
+    return _provenance(manifest, envelopes, policy, at)[0]
+
+
 def _provenance(
     manifest: VersionManifest, envelopes: Sequence[Envelope], policy: TrustPolicy, at: datetime
 ) -> tuple[ProvenancePredicate, Envelope]:

@@ -66,11 +66,8 @@ def candidates(
 def _trees(
     original: OriginalProcess, contract: ModelContract, staging: Path, refused: list[RefusedPath]
 ) -> Candidate | None:
-    if any(feature.type == "string" for feature in contract.features):
-        refused.append(RefusedPath(name="trees", reason="the contract has text features"))
-        return None
     try:
-        content = original.forest(len(contract.features))
+        content = original.forest([feature.type for feature in contract.features])
         forest = decode(content, len(contract.features))
     except CannotAnswer as error:
         refused.append(RefusedPath(name="trees", reason=str(error)))

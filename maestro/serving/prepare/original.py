@@ -15,7 +15,7 @@ from collections.abc import Callable
 from statistics import median
 from typing import Any
 
-from maestro.serving.runtimes.pyfunc_worker import described, frame, plain, receive, send
+from maestro.serving.runtimes.pyfunc_worker import described, frame, load, plain, receive, send
 
 _AT_MOST_S = 0.25
 
@@ -26,9 +26,7 @@ def main(folder: str) -> int:
     os.dup2(2, 1)  # what the model prints must not land between frames
     warnings.simplefilter("ignore")
     try:
-        import mlflow.pyfunc
-
-        original = Original(mlflow.pyfunc.load_model(folder))
+        original = Original(load(folder))
     except BaseException as error:  # noqa: BLE001 - whatever a model's code raises is the answer
         traceback.print_exc()
         send(answers, {"error": described(error)})
@@ -104,7 +102,7 @@ class Original:
         from maestro.serving.prepare.importers import NotForest, forest_of
 
         try:
-            return {"forest": forest_of(self._raw, int(request["features"])).encode()}
+            return {"forest": forest_of(self._raw, request["types"]).encode()}
         except NotForest as error:
             return {"error": str(error)}
 

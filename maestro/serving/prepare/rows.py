@@ -77,17 +77,17 @@ def threshold_rows(
     contract: ModelContract, base: Batch, boundaries: Mapping[int, NDArray[np.float64]], rng: np.random.Generator
 ) -> Batch | None:
     """Random rows of which one value each stands at a threshold of a tree or next to it."""
-    assert base.matrix is not None  # noqa: S101 - trees take numbers
     places = [(feature, value) for feature, values in sorted(boundaries.items()) for value in values.tolist()]
     places = [place for place in places if _may_be(contract.features[place[0]], contract, place[1])]
     if not places:
         return None
     chosen = rng.choice(len(places), size=min(BOUNDARY_ROWS, len(places)), replace=False)
-    rows = base.matrix[rng.integers(0, base.size, len(chosen))].copy()
+    index = rng.integers(0, base.size, len(chosen))
+    columns = [base.column(i)[index].copy() for i in range(len(contract.features))]
     for row, place in enumerate(chosen.tolist()):
         feature, value = places[place]
-        rows[row, feature] = value
-    return Batch(base.names, base.types, len(rows), rows)
+        columns[feature][row] = value
+    return batch_of(contract, columns)
 
 
 def bisected_rows(contract: ModelContract, base: Batch, ask: Ask, rng: np.random.Generator) -> Batch | None:

@@ -11,11 +11,12 @@
 #define BLOCK 32
 #define MISSING_RIGHT 0x80000000u
 
-enum { FILL, SUBTRACT, DIVIDE, MULTIPLY, ADD, FLUSH };
+enum { NOTHING, FILL, SUBTRACT, DIVIDE, MULTIPLY, ADD, FLUSH };
 enum { PLAIN, MEAN, SIGMOID, SOFTMAX, EXPONENT };
+enum { HIGHEST, ABOVE_ZERO, NOT_BELOW_ZERO };
 
 typedef struct {
-    int32_t features, sums, width, trees, steps, is_wide, is_narrow_sum, is_bounded, link, outputs;
+    int32_t features, sums, width, trees, steps, is_wide, is_narrow_sum, is_bounded, link, rule, outputs;
     const void *nodes;
     const int32_t *payload, *roots, *depths, *columns, *step_kinds;
     const double *leaves, *start, *step_values;
@@ -80,8 +81,9 @@ WALK(wide, wide_node, double)
 
 static double prepared(const forest *f, double value, int32_t feature) {
     for (int32_t step = 0; step < f->steps; step++) {
-        const double by = f->step_values[(int64_t)step * f->features + feature];
-        switch (f->step_kinds[step]) {
+        const int64_t at = (int64_t)step * f->features + feature;
+        const double by = f->step_values[at];
+        switch (f->step_kinds[at]) {
             case FILL: if (value != value) value = by; break;
             case SUBTRACT: value -= by; break;
             case DIVIDE: value /= by; break;
@@ -114,6 +116,10 @@ static void finish(const forest *f, const double *sums, double *scores, int32_t 
             break;
         default:
             for (int32_t i = 0; i < f->sums; i++) scores[i] = sums[i];
+    }
+    if (f->rule != HIGHEST) {
+        *label = f->rule == ABOVE_ZERO ? sums[0] > 0.0 : sums[0] >= 0.0;
+        return;
     }
     int32_t best = 0;
     for (int32_t i = 1; i < f->outputs; i++) if (scores[i] > scores[best]) best = i;

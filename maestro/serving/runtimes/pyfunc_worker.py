@@ -21,9 +21,7 @@ def main(folder: str) -> int:
     os.dup2(2, 1)  # what the model prints must not land between frames
     requests = sys.stdin.buffer
     try:
-        import mlflow.pyfunc
-
-        model = mlflow.pyfunc.load_model(folder)
+        model = load(folder)
     except BaseException as error:  # noqa: BLE001 - whatever a model's code raises is the answer
         traceback.print_exc()
         send(answers, {"id": 0, "error": described(error)})
@@ -36,6 +34,13 @@ def main(folder: str) -> int:
             traceback.print_exc()
             send(answers, {"id": request["id"], "error": described(error)})
     return 0
+
+
+def load(folder: str) -> Any:
+    """The model in an MLflow model folder. Runs its code: only where that is confined."""
+    import mlflow.pyfunc
+
+    return mlflow.pyfunc.load_model(folder)
 
 
 def _predict(model: Any, request: dict[str, Any]) -> list[Any]:

@@ -14,9 +14,10 @@ from maestro.core.contract import ModelContract
 from maestro.core.errors import BadInput
 from maestro.serving.runtimes._base import INLINE_ROWS, INLINE_US, Answers, ModelFailed
 from maestro.serving.runtimes.cost import Costs, measure
-from maestro.serving.runtimes.forest import FILE, LINKS, STEPS, Forest, decode
+from maestro.serving.runtimes.encoding import Encoding
+from maestro.serving.runtimes.forest import FILE, LINKS, RULES, Forest, decode
 from maestro.serving.runtimes.onnx import class_array
-from maestro.serving.table import Batch, Matrix, Prediction
+from maestro.serving.table import Batch, Prediction
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ class _Forest(ctypes.Structure):
         *(
             (name, ctypes.c_int32)
             for name in (
-                "features", "sums", "width", "trees", "steps", "is_wide", "is_narrow_sum", "is_bounded", "link", "outputs"
+                "features", "sums", "width", "trees", "steps", "is_wide", "is_narrow_sum", "is_bounded", "link", "rule", "outputs"
             )
         ),
         *(
@@ -42,7 +43,7 @@ class _Forest(ctypes.Structure):
 
 
 class TreesRuntime:
-    """Answers numbers without text features; a forest of many classes gives their scores.
+    """A forest of classes gives their scores too.
 
     Args:
         folder: with `forest.msgpack` and `forest.so`, in storage that only the server writes.
@@ -57,6 +58,7 @@ class TreesRuntime:
         self._contract = contract
         self._costs = costs
         self._classes: NDArray[Any] | None = None
+        self._encoding: Encoding | None = None
         self._outputs = 0
         self._kept: tuple[object, ...] = ()
         self._model: Any = None
@@ -83,8 +85,6 @@ class TreesRuntime:
 
     def load(self) -> None:
         """Read and check the forest, and open the program."""
-        if any(feature.type == "string" for feature in self._contract.features):
-            raise BadInput("trees take numbers, the contract has text features", field=FILE, remedy="use another path")
         forest = decode((self._folder / FILE).read_bytes(), len(self._contract.features))
         classes = class_array(self._contract)
         if self._contract.output.kind == "classification":
@@ -104,6 +104,9 @@ class TreesRuntime:
         run.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p]
         run.restype = ctypes.c_int
         self._outputs = forest.outputs
+        has_texts = any(feature.type == "string" for feature in self._contract.features)
+        plain = not has_texts and forest.encoding.is_plain(len(self._contract.features))
+        self._encoding = None if plain else forest.encoding
         self._kept, self._model = _in_c(forest)
         self._run = run
 
@@ -123,8 +126,11 @@ class TreesRuntime:
         model, run = self._model, self._run
         if model is None:
             raise ModelFailed("the trees are closed", remedy="ask again: the graph has moved on")
-        assert batch.matrix is not None  # noqa: S101 - load refuses contracts with text features
-        rows: Matrix = np.ascontiguousarray(batch.matrix, dtype=np.float64)
+        if self._encoding is not None:
+            rows = self._encoding.encode(batch)
+        else:
+            assert batch.matrix is not None  # noqa: S101 - without text features a batch is a matrix
+            rows = np.ascontiguousarray(batch.matrix, dtype=np.float64)
         scores = np.empty((batch.size, self._outputs))
         labels = np.empty(batch.size, dtype=np.int32)
         status = run(
@@ -148,20 +154,20 @@ def _in_c(forest: Forest) -> tuple[tuple[object, ...], _Forest]:
     """The structure, and the arrays that it points into."""
     arrays: dict[str, NDArray[Any]] = {
         "nodes": forest.nodes(),
-        "step_kinds": np.array([STEPS.index(step) for step in forest.steps], dtype=np.int32),
     }
-    for name in ("payload", "roots", "depths", "columns", "leaves", "start", "step_values"):
+    for name in ("payload", "roots", "depths", "columns", "step_kinds", "leaves", "start", "step_values"):
         arrays[name] = np.ascontiguousarray(getattr(forest, name))
     model = _Forest(
         features=forest.features,
         sums=len(forest.start),
         width=forest.leaves.shape[1],
         trees=len(forest.roots),
-        steps=len(forest.steps),
+        steps=len(forest.step_kinds),
         is_wide=forest.threshold.dtype == np.float64,
         is_narrow_sum=forest.narrow_sum,
         is_bounded=forest.bounded,
         link=LINKS.index(forest.link),
+        rule=RULES.index(forest.rule),
         outputs=forest.outputs,
         **{name: array.ctypes.data for name, array in arrays.items()},
     )

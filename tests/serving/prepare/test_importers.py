@@ -11,11 +11,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
+from maestro.core.contract import Feature, ModelContract, Output
 from maestro.serving.prepare.importers import NotForest, forest_of
 from maestro.serving.prepare.importers._base import floor_single
 from maestro.serving.prepare.program import compile_program
+from maestro.serving.runtimes import ModelFailed
 from maestro.serving.runtimes.forest import FILE
 from maestro.serving.runtimes.trees import PROGRAM, TreesRuntime
 from maestro.serving.table import Batch
@@ -31,7 +32,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def walked(folder: Path, model: Any, *, gaps: bool) -> tuple[TreesRuntime, dict[int, NDArray[np.float64]]]:
-    forest = forest_of(model, WIDTH)
+    forest = forest_of(model, ["float64"] * WIDTH)
     (folder / FILE).write_bytes(forest.encode())
     classes = tuple(str(value) for value in model.classes_.tolist()) if hasattr(model, "classes_") else None
     runtime = TreesRuntime(folder, contract_of(classes=classes, nullable=gaps))
@@ -61,7 +62,10 @@ def batch_of(rows: NDArray[np.float64]) -> Batch:
 @given(seed=st.integers(0, 10_000), classes=st.integers(2, 4))
 def test_walked_trees_equal_the_original(program: Path, family: str, seed: int, classes: int) -> None:
     found = data(seed, classes)
-    with warnings.catch_warnings(), threadpool_limits(1):  # threads that wait for each other take longer than the work
+    with (
+        warnings.catch_warnings(),
+        pytest.importorskip("threadpoolctl").threadpool_limits(1),
+    ):  # threads that wait for each other take longer than the work
         warnings.simplefilter("ignore")
         model, gaps = TREES[family](found, seed)
         runtime, boundaries = walked(program, model, gaps=gaps)
@@ -89,6 +93,20 @@ def test_scikit_learn_averages_are_reproduced_bit_for_bit(program: Path) -> None
     assert np.array_equal(scores, model.predict_proba(rows))
 
 
+def test_where_two_classes_are_even_the_library_decides(program: Path) -> None:
+    """scikit-learn's boosting takes the second class at a sum of exactly zero, its averages the first at an even vote."""
+    from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier
+
+    rows = np.array([[0.0] * WIDTH, [0.0] * WIDTH, [1.0] * WIDTH, [1.0] * WIDTH])
+    for model, label in (
+        (GradientBoostingClassifier(n_estimators=2), 1),
+        (RandomForestClassifier(2, bootstrap=False, random_state=0), 0),
+    ):
+        fitted = model.fit(rows, [0, 1, 0, 1])
+        runtime, _ = walked(program, fitted, gaps=False)
+        assert runtime.answer(batch_of(rows), 1.0).values.tolist() == fitted.predict(rows).tolist() == [label] * 4
+
+
 def test_what_is_no_forest_is_told_so() -> None:
     from sklearn.feature_selection import SelectKBest
     from sklearn.linear_model import LogisticRegression
@@ -97,13 +115,66 @@ def test_what_is_no_forest_is_told_so() -> None:
 
     found = data(1)
     with pytest.raises(NotForest, match="LogisticRegression is not made of trees"):
-        forest_of(LogisticRegression().fit(found.rows, found.classes), WIDTH)
+        forest_of(LogisticRegression().fit(found.rows, found.classes), ["float64"] * WIDTH)
     chosen = make_pipeline(SelectKBest(k=2), DecisionTreeClassifier()).fit(found.rows, found.classes)
     with pytest.raises(NotForest, match="SelectKBest"):
-        forest_of(chosen, WIDTH)
+        forest_of(chosen, ["float64"] * WIDTH)
 
 
 @given(st.floats(-1e30, 1e30, allow_nan=False))
 def test_a_threshold_is_rounded_so_that_single_precision_compares_the_same(value: float) -> None:
     below = floor_single(np.array([value]))[0]
     assert float(below) <= value < float(np.nextafter(below, np.float32(np.inf)))
+
+
+@pytest.mark.parametrize("unknown", ["ignore", "error"])
+def test_encoded_texts_and_scaled_numbers_are_walked_bit_for_bit(program: Path, unknown: str) -> None:
+    """The column transformer of the textbooks: gaps filled and scaled, categories one column each, one of them dropped, others by number."""
+    import pandas as pd
+    from sklearn.compose import ColumnTransformer
+    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
+
+    rng = np.random.default_rng(5)
+    texts = rng.choice(["red", "green", "blue"], 300).astype(object)
+    frame = pd.DataFrame(
+        {"a": rng.normal(size=300).round(2), "colour": texts, "b": rng.normal(size=300), "size": rng.choice(["s", "m"], 300),
+         "level": rng.integers(0, 3, 300).astype(float)}
+    )  # fmt: skip
+    frame.loc[rng.random(300) < 0.1, "a"] = np.nan
+    target = ((frame["colour"] == "red") ^ (frame["b"] > 0.3)).astype(int)
+    numbers = make_pipeline(SimpleImputer(), StandardScaler())
+    encoders = [
+        ("colour", OneHotEncoder(handle_unknown=unknown, drop=None if unknown == "ignore" else "first"), ["colour"]),
+        ("size", OrdinalEncoder(), ["size"]),
+        ("level", OneHotEncoder(), ["level"]),
+    ]
+    model = make_pipeline(
+        ColumnTransformer([("n", numbers, ["b", "a"]), *encoders]), RandomForestClassifier(20, random_state=0)
+    ).fit(frame, target)
+    features = tuple(
+        Feature(name=name, type="string" if name in ("colour", "size") else "float64", nullable=name == "a")
+        for name in frame.columns
+    )
+    contract = ModelContract.build(features, Output(kind="classification", classes=("0", "1")))
+    types = [feature.type for feature in features]
+    (program / FILE).write_bytes(forest_of(model, types).encode())
+    runtime = TreesRuntime(program, contract)
+    runtime.load()
+    columns = tuple(frame[name].to_numpy() for name in frame.columns)
+    answers = runtime.answer(Batch(contract.names, tuple(types), len(frame), None, columns), 1.0)
+    assert answers.scores is not None
+    assert np.array_equal(answers.scores, model.predict_proba(frame))
+    strange = tuple(column[:1].copy() for column in columns)
+    strange[1][0] = "purple"
+    batch = Batch(contract.names, tuple(types), 1, None, strange)
+    if unknown == "error":
+        with pytest.raises(ModelFailed, match="purple"):
+            runtime.answer(batch, 1.0)
+    else:
+        row = pd.DataFrame(dict(zip(frame.columns, strange, strict=True)))
+        found = runtime.answer(batch, 1.0).scores
+        assert found is not None
+        assert np.array_equal(found, model.predict_proba(row))

@@ -25,7 +25,7 @@ from tests.serving.prepare.test_importers import batch_of
 @pytest.fixture(scope="module")
 def encoded() -> bytes:
     model, _ = TREES["forest"](data(1), 1)
-    return forest_of(model, WIDTH).encode()
+    return forest_of(model, ["float64"] * WIDTH).encode()
 
 
 def changed(encoded: bytes, **fields: Any) -> bytes:
@@ -42,8 +42,8 @@ def test_it_comes_back_as_it_was(encoded: bytes) -> None:
 
 
 def test_another_width_is_refused(encoded: bytes) -> None:
-    with pytest.raises(BadInput, match="not the contract's"):
-        decode(encoded, WIDTH + 1)
+    with pytest.raises(BadInput, match="feature or category that there is not"):
+        decode(encoded, WIDTH - 1)
 
 
 @pytest.mark.parametrize("name", ["left", "feature", "payload", "roots", "depths", "columns"])
@@ -60,8 +60,9 @@ def test_an_index_that_leads_out_is_refused(encoded: bytes, name: str, value: in
     "fields",
     [
         {"link": "probit"},
-        {"steps": ["explode"]},
-        {"steps": ["fill"]},
+        {"step_kinds": array([[1] * WIDTH], "<i4")},
+        {"encoding": {"columns": [[0, "number", 0]], "categories": []}},
+        {"encoding": {"columns": [[0, "is", 0]] * WIDTH, "categories": []}},
         {"features": 0},
         {"threshold": array([1.0], "<f4")},
         {"threshold": ["<f4", [3], b"\0"]},

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from maestro.serving.runtimes.forest import Forest
-
-
-class NotForest(Exception):
-    """The model is no forest that can be walked exactly; the text says why."""
+from maestro.serving.prepare.importers.columns import Column, NotForest, encoding_of
+from maestro.serving.runtimes.forest import STEPS, Forest
 
 
 @dataclass
@@ -40,10 +38,10 @@ class Sum:
     narrow: bool
     narrow_sum: bool = False
     bounded: bool = False
-    steps: list[tuple[str, NDArray[np.float64]]] = field(default_factory=list)
+    rule: str = "highest"
 
 
-def assemble(trees: list[Tree], features: int, around: Sum) -> Forest:
+def assemble(trees: list[Tree], columns: Sequence[Column], around: Sum) -> Forest:
     """A forest: nodes tree after tree, level by level, siblings side by side.
 
     Raises:
@@ -70,8 +68,14 @@ def assemble(trees: list[Tree], features: int, around: Sum) -> Forest:
         base += len(order)
         leaf_base += int(is_leaf.sum())
     threshold = np.concatenate(thresholds)
+    steps = max(len(column.steps) for column in columns)
+    kinds = np.zeros((steps, len(columns)), dtype=np.int32)
+    values = np.zeros((steps, len(columns)))
+    for at, column in enumerate(columns):
+        for step, (name, value) in enumerate(column.steps):
+            kinds[step, at], values[step, at] = STEPS.index(name), value
     return Forest(
-        features=features,
+        features=len(columns),
         threshold=floor_single(threshold) if around.narrow else threshold,
         feature=np.concatenate(feature).astype(np.int32),
         missing_right=np.concatenate(missing).astype(np.uint8),
@@ -82,9 +86,11 @@ def assemble(trees: list[Tree], features: int, around: Sum) -> Forest:
         columns=np.array([tree.column for tree in trees], dtype=np.int32),
         leaves=np.concatenate(leaves).astype(np.float64),
         start=np.asarray(around.start, dtype=np.float64).reshape(-1),
-        step_values=np.array([values for _, values in around.steps], dtype=np.float64).reshape(-1, features),
-        steps=tuple(name for name, _ in around.steps),
+        step_kinds=kinds,
+        step_values=values,
+        encoding=encoding_of(columns),
         link=around.link,
+        rule=around.rule,
         narrow_sum=around.narrow_sum,
         bounded=around.bounded,
     )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from maestro.serving.prepare.importers._base import NotForest, Sum, Tree, assemble
-from maestro.serving.prepare.importers.sklearn_trees import Steps
+from maestro.serving.prepare.importers._base import Sum, Tree, assemble
+from maestro.serving.prepare.importers.columns import Column, NotForest
 from maestro.serving.runtimes.forest import Forest
 
 _LINKS = {
@@ -21,7 +22,7 @@ _ZERO = float(np.float32(1e-35))
 """LightGBM takes values no larger than this for zero."""
 
 
-def forest_of(model: Any, features: int, steps: Steps) -> Forest:
+def forest_of(model: Any, columns: Sequence[Column]) -> Forest:
     """The forest in a fitted LightGBM estimator or booster.
 
     Raises:
@@ -39,14 +40,14 @@ def forest_of(model: Any, features: int, steps: Steps) -> Forest:
         raise NotForest("a bare booster answers probabilities, not classes")
     if dump.get("average_output"):
         raise NotForest("its trees are averaged")
-    if int(dump["max_feature_idx"]) + 1 != features:
+    if int(dump["max_feature_idx"]) + 1 != len(columns):
         raise NotForest("it has another number of features")
     sums = int(dump["num_tree_per_iteration"])
     best = getattr(booster, "best_iteration", -1)
     infos = dump["tree_info"][: best * sums] if best and best > 0 else dump["tree_info"]
     trees = [_tree(info["tree_structure"], number % sums) for number, info in enumerate(infos)]
-    around = Sum(np.zeros(sums), link, narrow=False, steps=[*steps, ("flush", np.full(features, _ZERO))])
-    return assemble(trees, features, around)
+    around = Sum(np.zeros(sums), link, narrow=False)
+    return assemble(trees, [column.then("flush", _ZERO) for column in columns], around)
 
 
 def _tree(root: dict[str, Any], column: int) -> Tree:

@@ -1,84 +1,37 @@
-"""scikit-learn's decision trees, forests and boosting, alone or after imputation and scaling, bit for bit."""
+"""scikit-learn's decision trees, forests and boosting, bit for bit."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from maestro.serving.prepare.importers._base import NotForest, Sum, Tree, assemble
+from maestro.serving.prepare.importers._base import Sum, Tree, assemble
+from maestro.serving.prepare.importers.columns import Column, NotForest
 from maestro.serving.runtimes.forest import Forest
 
-Steps = list[tuple[str, NDArray[np.float64]]]
 
-
-def forest_of(model: Any, features: int) -> Forest:
-    """The forest in a fitted estimator or pipeline.
+def forest_of(model: Any, columns: Sequence[Column]) -> Forest:
+    """The forest in a fitted estimator over these columns.
 
     Raises:
         NotForest: it holds something that is not walked exactly.
     """
-    steps, last = split_pipeline(model, features)
-    kind = type(last).__name__
+    kind = type(model).__name__
     match kind:
         case "DecisionTreeClassifier" | "ExtraTreeClassifier" | "DecisionTreeRegressor" | "ExtraTreeRegressor":
-            trees, around = _averaged([last], last)
+            trees, around = _averaged([model], model)
         case "RandomForestClassifier" | "ExtraTreesClassifier" | "RandomForestRegressor" | "ExtraTreesRegressor":
-            trees, around = _averaged(list(last.estimators_), last)
+            trees, around = _averaged(list(model.estimators_), model)
         case "GradientBoostingClassifier" | "GradientBoostingRegressor":
-            trees, around = _boosted(last, features)
+            trees, around = _boosted(model, len(columns))
         case "HistGradientBoostingClassifier" | "HistGradientBoostingRegressor":
-            trees, around = _histogram(last)
+            trees, around = _histogram(model)
         case _:
             raise NotForest(f"{kind} is not made of trees that are walked exactly")
-    around.steps = steps
-    return assemble(trees, features, around)
-
-
-def split_pipeline(model: Any, features: int) -> tuple[Steps, Any]:
-    """What is done to each column before the last estimator, and that estimator.
-
-    Raises:
-        NotForest: a step is more than an imputation or a scaling of each column by itself.
-    """
-    steps: Steps = []
-    while type(model).__name__ == "Pipeline":
-        *before, (_, last) = model.steps
-        for _, step in before:
-            steps += _step(step, features)
-        model = last
-    return steps, model
-
-
-def _step(step: Any, features: int) -> Steps:
-    kind = type(step).__name__
-    if step is None or step == "passthrough":
-        return []
-    if kind == "SimpleImputer":
-        plain = isinstance(step.missing_values, float) and np.isnan(step.missing_values) and not step.add_indicator
-        fill = np.asarray(step.statistics_, dtype=np.float64)
-        if plain and len(fill) == features and np.isfinite(fill).all():
-            return [("fill", fill)]
-    elif kind == "StandardScaler":
-        found: Steps = []
-        if step.with_mean:
-            found.append(("subtract", step.mean_))
-        if step.with_std:
-            found.append(("divide", step.scale_))
-        return found
-    elif kind == "MinMaxScaler" and not step.clip:
-        return [("multiply", step.scale_), ("add", step.min_)]
-    elif kind == "RobustScaler":
-        found = []
-        if step.with_centering:
-            found.append(("subtract", step.center_))
-        if step.with_scaling:
-            found.append(("divide", step.scale_))
-        return found
-    elif kind == "MaxAbsScaler":
-        return [("divide", step.scale_)]
-    raise NotForest(f"step {kind} is more than an imputation or a scaling of each column by itself")
+    return assemble(trees, columns, around)
 
 
 def _averaged(estimators: list[Any], whole: Any) -> tuple[list[Tree], Sum]:
@@ -105,12 +58,13 @@ def _boosted(model: Any, features: int) -> tuple[list[Tree], Sum]:
         for stage in model.estimators_
         for column, estimator in enumerate(stage)
     ]
-    link = "plain"
-    if hasattr(model, "classes_"):
-        if model.loss != "log_loss":
-            raise NotForest(f"its loss is {model.loss}")
-        link = "sigmoid" if len(start) == 1 else "softmax"
-    return trees, Sum(start, link, narrow=True, bounded=True)
+    if not hasattr(model, "classes_"):
+        return trees, Sum(start, "plain", narrow=True, bounded=True)
+    if model.loss != "log_loss":
+        raise NotForest(f"its loss is {model.loss}")
+    if len(start) == 1:
+        return trees, Sum(start, "sigmoid", narrow=True, bounded=True, rule="not below zero")
+    return trees, Sum(start, "softmax", narrow=True, bounded=True)
 
 
 def _histogram(model: Any) -> tuple[list[Tree], Sum]:
@@ -136,4 +90,6 @@ def _histogram(model: Any) -> tuple[list[Tree], Sum]:
         if link is None:
             raise NotForest(f"its loss is {model.loss}")
         return trees, Sum(start, link, narrow=False)
-    return trees, Sum(start, "sigmoid" if len(start) == 1 else "softmax", narrow=False)
+    if len(start) == 1:
+        return trees, Sum(start, "sigmoid", narrow=False, rule="above zero")
+    return trees, Sum(start, "softmax", narrow=False)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from maestro.serving.prepare.importers._base import NotForest, Sum, Tree, assemble
-from maestro.serving.prepare.importers.sklearn_trees import Steps
+from maestro.serving.prepare.importers._base import Sum, Tree, assemble
+from maestro.serving.prepare.importers.columns import Column, NotForest
 from maestro.serving.runtimes.forest import Forest
 
 _LINKS = {
@@ -25,7 +26,7 @@ _LINKS = {
 }
 
 
-def forest_of(model: Any, features: int, steps: Steps) -> Forest:
+def forest_of(model: Any, columns: Sequence[Column]) -> Forest:
     """The forest in a fitted XGBoost estimator or booster.
 
     Raises:
@@ -45,7 +46,7 @@ def forest_of(model: Any, features: int, steps: Steps) -> Forest:
         raise NotForest(f"its booster is {gradient['name']}")
     if objective == "binary:logistic" and not hasattr(model, "get_booster"):
         raise NotForest("a bare booster answers probabilities, not classes")
-    if int(learner["learner_model_param"]["num_feature"]) != features:
+    if int(learner["learner_model_param"]["num_feature"]) != len(columns):
         raise NotForest("it has another number of features")
     groups = max(int(learner["learner_model_param"]["num_class"]), 1)
     trees = [
@@ -53,7 +54,7 @@ def forest_of(model: Any, features: int, steps: Steps) -> Forest:
         for tree, column in zip(gradient["model"]["trees"], gradient["model"]["tree_info"], strict=True)
     ]
     start = _margin(learner["learner_model_param"]["base_score"], objective, groups)
-    return assemble(trees, features, Sum(start, link, narrow=True, narrow_sum=True, bounded=True, steps=steps))
+    return assemble(trees, columns, Sum(start, link, narrow=True, narrow_sum=True, bounded=True))
 
 
 def _tree(tree: dict[str, Any], column: int) -> Tree:

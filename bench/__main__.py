@@ -1,6 +1,6 @@
 """Run the comparisons: all, or those named.
 
-python -m bench [bandits] [batch] [drift] [planned]
+python -m bench [bandits] [batch] [drift] [hpo] [planned] [queue] [serving]
 """
 
 from __future__ import annotations
@@ -8,13 +8,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 
-from bench import bandits, batch, drift, planned
+from bench import bandits, batch, drift, hpo, planned, queue, serving
 
 COMPARISONS: dict[str, Callable[[], list[str]]] = {
     "bandits": bandits.compare,
     "batch": batch.compare,
     "drift": drift.compare,
+    "hpo": hpo.compare,
     "planned": planned.compare,
+    "queue": queue.compare,
+    "serving": serving.compare,
 }
 
 

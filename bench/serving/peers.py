@@ -1,0 +1,121 @@
+"""Who is measured: how each is installed, started and asked."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from bench.serving.models import Served
+
+PROGRAMS = Path(__file__).parent / "programs"
+
+
+def _instances(rows: Sequence[Sequence[float]]) -> Any:
+    return {"instances": rows}
+
+
+def _open_inference(rows: Sequence[Sequence[float]]) -> Any:
+    flat = [value for row in rows for value in row]
+    return {"inputs": [{"name": "predict", "shape": [len(rows), len(rows[0])], "datatype": "FP64", "data": flat}]}
+
+
+def _rows(rows: Sequence[Sequence[float]]) -> Any:
+    return {"rows": rows}
+
+
+@dataclass(frozen=True)
+class Peer:
+    """One server.
+
+    Args:
+        table: `limit`, `ours`, `a` or `b`.
+        packages: of its environment; empty for ours.
+        command: from its Python, the model and the port.
+        path: of the route.
+        body: from rows.
+        read: the classes of an answer.
+    """
+
+    name: str
+    table: str
+    packages: tuple[str, ...]
+    command: Callable[[str, Served, int], list[str]]
+    path: str = "/predict"
+    body: Callable[[Sequence[Sequence[float]]], Any] = _instances
+    read: Callable[[Any], list[int]] = lambda answer: [int(float(value)) for value in answer["predictions"]]
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+def _program(name: str, *extra: str) -> Callable[[str, Served, int], list[str]]:
+    return lambda python, served, port: [python, str(PROGRAMS / name), str(served.folder), str(port), *extra]
+
+
+def _ours(python: str, served: Served, port: int) -> list[str]:
+    return [python, "-m", "maestro.serving.main", "--home", str(served.folder / "home"), "--port", str(port)]
+
+
+def _mlflow(python: str, served: Served, port: int) -> list[str]:
+    return [
+        str(Path(python).with_name("mlflow")), "models", "serve", "-m", str(served.folder / "mlflow"), "--env-manager", "local",
+        "-h", "127.0.0.1", "-p", str(port), "-w", "1",
+    ]  # fmt: skip
+
+
+def peers() -> list[Peer]:
+    """All of them, the limit first."""
+    models = (
+        f"scikit-learn=={version('scikit-learn')}",
+        f"numpy=={version('numpy')}",
+        "xgboost-cpu",
+        "joblib",
+        "skops",
+    )
+    onnx = (f"onnxruntime=={version('onnxruntime')}", f"numpy=={version('numpy')}")
+    web = ("fastapi", "uvicorn[standard]")
+    return [
+        Peer("bare ASGI application (computes nothing)", "limit", ("uvicorn[standard]",), _program("bare.py"), read=lambda answer: []),
+        Peer("Maestro", "ours", (), _ours),
+        Peer("FastAPI, scikit-learn API", "a", (*web, *models), _program("web.py", "joblib")),
+        Peer("mlflow models serve", "a", (f"mlflow=={version('mlflow')}", *models), _mlflow, path="/invocations"),
+        Peer("LitServe", "a", ("litserve", *models), _program("lit.py")),
+        Peer("BentoML", "a", ("bentoml", *models), _program("bento.py"), body=_rows, read=lambda answer: [int(v) for v in answer]),
+        Peer(
+            "MLServer", "a", ("mlserver", *models), _program("mls.py"), path="/v2/models/m/infer", body=_open_inference,
+            read=lambda answer: [int(value) for value in answer["outputs"][0]["data"]],
+        ),
+        Peer("FastAPI, ONNX Runtime", "b", (*web, *onnx), _program("web.py", "onnx")),
+    ]  # fmt: skip
+
+
+def python_of(peer: Peer, cache: Path) -> str:
+    """The Python of a peer's environment, which is made when it is not there.
+
+    Raises:
+        RuntimeError: it cannot be installed.
+    """
+    if not peer.packages:
+        return sys.executable
+    folder = cache / "".join(letter if letter.isalnum() else "-" for letter in peer.name.lower())
+    python = folder / "bin" / "python"
+    wanted = json.dumps(peer.packages)
+    marker = folder / "installed.json"
+    if marker.is_file() and marker.read_text() == wanted:
+        return str(python)
+    for command in (
+        ["uv", "venv", "--clear", "--python", sys.executable, str(folder)],
+        ["uv", "pip", "install", "-q", "--python", str(python), *peer.packages],
+    ):
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, env={**os.environ, "VIRTUAL_ENV": ""}
+        )
+        if done.returncode != 0:
+            raise RuntimeError((done.stderr.strip().splitlines() or ["it failed"])[-1][:200])
+    marker.write_text(wanted)
+    return str(python)

@@ -1,0 +1,44 @@
+"""LitServe with its batching."""
+
+import sys
+from pathlib import Path
+
+import joblib
+import litserve
+import numpy as np
+
+folder, port = Path(sys.argv[1]), int(sys.argv[2])
+
+
+class Api(litserve.LitAPI):
+    """Rows of one or more requests at a time."""
+
+    def setup(self, device):
+        """Load."""
+        self.model = joblib.load(folder / "model.joblib")
+
+    def decode_request(self, request):
+        """A request's rows."""
+        return np.array(request["instances"], dtype=np.float32)
+
+    def batch(self, inputs):
+        """Several requests' rows."""
+        self.sizes = [len(rows) for rows in inputs]
+        return np.concatenate(inputs)
+
+    def predict(self, rows):
+        """Classes."""
+        return self.model.predict(rows)
+
+    def unbatch(self, output):
+        """A request's classes."""
+        return np.split(output, np.cumsum(self.sizes)[:-1])
+
+    def encode_response(self, output):
+        """As JSON."""
+        return {"predictions": output.tolist()}
+
+
+if __name__ == "__main__":
+    server = litserve.LitServer(Api(max_batch_size=64, batch_timeout=0.001), accelerator="cpu", workers_per_device=1)
+    server.run(port=port, log_level="error", generate_client_file=False)

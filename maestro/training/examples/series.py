@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -18,3 +21,16 @@ def write_co2(path: Path) -> int:
     frame["event_timestamp"] = pd.to_datetime(frame["event_timestamp"], utc=True)
     frame.to_parquet(path, index=False)
     return len(frame)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the file that the one argument names."""
+    parser = argparse.ArgumentParser(prog="write_co2_series.py", description="Write the weekly CO2 series as Parquet.")
+    parser.add_argument("path", type=Path, help="the file to write")
+    path = parser.parse_args(sys.argv[1:] if arguments is None else arguments).path
+    try:
+        rows = write_co2(path)
+    except OSError as error:
+        parser.error(f"{path} cannot be written: {error.strerror or error}")
+    sys.stdout.write(f"{path}: {rows} weeks\n")
+    return 0

@@ -11,7 +11,9 @@ from maestro.training.models.anomaly import Anomaly
 from maestro.training.models.classifier import Classifier
 from maestro.training.models.forecast import Forecast
 from maestro.training.models.python_function import PythonFunction
+from maestro.training.models.pytorch import PyTorch
 from maestro.training.models.regressor import Regressor
+from maestro.training.models.tensorflow import TensorFlow
 
 __all__ = [
     "GROUP", "MODEL_TYPES", "Backtesting", "Distributed", "Folding", "ModelType", "Preparing", "Resumable", "check_model_type",
@@ -20,7 +22,8 @@ __all__ = [
 
 GROUP = "maestro.model_types"
 MODEL_TYPES: dict[str, Callable[[], ModelType]] = {
-    "anomaly": Anomaly, "classifier": Classifier, "forecast": Forecast, "python": PythonFunction, "regressor": Regressor,
+    "anomaly": Anomaly, "classifier": Classifier, "forecast": Forecast, "python": PythonFunction, "pytorch": PyTorch,
+    "regressor": Regressor, "tensorflow": TensorFlow,
 }  # fmt: skip
 """What comes with Maestro."""
 PROGRAMS = frozenset({"command"})

@@ -1,0 +1,58 @@
+"""Two workers against one, each on a core of its own: DDP on a network that computes, XGBoost and LightGBM beside their own collectives called by hand.
+
+The same global batch (or rows) and the same end: the losses are printed beside the times. A library that is not installed is left out and said. Each figure is the time of the training
+itself, between all workers being ready and the last being done; the best of `REPEATS`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+
+REPEATS = 2
+ROWS, COLUMNS, ROUNDS = 400_000, 30, 40
+PROGRAM = Path(__file__).with_name("training_worker.py")
+
+
+def compare() -> list[str]:
+    """One line for each way of training: seconds of one worker, of two, how many times faster, and both losses."""
+    lines = [
+        f"{len(os.sched_getaffinity(0))} cores; best of {REPEATS}",
+        f"{'':<22} {'1 worker':>9} {'2 workers':>9} {'faster':>7}  losses",
+    ]
+    for name, needs in (
+        ("ddp", "torch"), ("xgboost", "xgboost"), ("xgboost by hand", "xgboost"), ("lightgbm", "lightgbm"), ("lightgbm by hand", "lightgbm"),
+    ):  # fmt: skip
+        if find_spec(needs) is None:
+            lines.append(f"{name:<22} left out: {needs} is not installed here")
+            continue
+        one, two = _best(name, 1), _best(name, 2)
+        faster = one["seconds"] / two["seconds"]
+        lines.append(
+            f"{name:<22} {one['seconds']:>8.2f}s {two['seconds']:>8.2f}s {faster:>6.2f}×  {one['loss']:.4f} {two['loss']:.4f}"
+        )
+    return lines
+
+
+def _best(name: str, workers: int) -> dict[str, float]:
+    return min((_run(name, workers) for _ in range(REPEATS)), key=lambda found: found["seconds"])
+
+
+def _run(name: str, workers: int) -> dict[str, float]:
+    """Each worker is pinned to its core before it starts."""
+    from maestro.training.distribution.launch import Launch
+
+    cores = tuple(sorted(os.sched_getaffinity(0)))
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "found.json"
+        command = (sys.executable, "-W", "ignore", str(PROGRAM), name, str(out), str(ROWS), str(COLUMNS), str(ROUNDS))
+        code = Launch(command, workers, threads=1, cores=cores).run()
+        if code:
+            raise subprocess.CalledProcessError(code, command)
+        found: dict[str, float] = json.loads(out.read_text())
+    return found

@@ -1,0 +1,51 @@
+"""PyTorch and TensorFlow as kinds of model: through the pipeline's own steps, killed in mid-run, and served without the framework."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from maestro.training.checkpoint import Checkpoints
+from maestro.training.models import model_type
+from maestro.training.pipeline.train import train
+from tests.training.models.rows import binary, numbers
+
+pytestmark = [pytest.mark.timeout(200), pytest.mark.filterwarnings("ignore")]
+KINDS = ("pytorch", "tensorflow")
+PARAMS = {"epochs": 8, "batch_size": 32, "hidden": [32, 16], "checkpoint_steps": 10}
+
+
+class _KilledError(Exception):
+    pass
+
+
+@pytest.mark.shows("B4", env="laptop")
+@pytest.mark.parametrize("name", KINDS)
+def test_it_learns_classes_and_numbers_and_tells_each_epoch(name: str) -> None:
+    kind = model_type(name)
+    trained = train(kind, PARAMS, binary(), seed=1)
+    assert kind.metrics(trained.model, binary().holdout, binary().holdout_target)["accuracy"] > 0.8
+    assert len(trained.history) == 8
+    assert trained.history[-1]["loss"] < trained.history[0]["loss"]
+    other = model_type(name)
+    told = train(other, PARAMS, numbers(), seed=1)
+    assert other.metrics(told.model, numbers().holdout, numbers().holdout_target)["r2"] > 0.7
+    assert type(told.model).__module__ == "maestro.training.models.network"
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_killed_and_resumed_it_is_the_same_network(name: str, tmp_path: Path) -> None:
+    prepared = binary()
+    whole = train(model_type(name), PARAMS, prepared, seed=2).model.predict_proba(prepared.holdout)
+
+    def told(step: int) -> None:
+        if step >= 40:
+            raise _KilledError
+
+    with pytest.raises(_KilledError):
+        train(model_type(name), PARAMS, prepared, seed=2, checkpoints=Checkpoints(tmp_path, told=told))
+    resumed = train(model_type(name), PARAMS, prepared, seed=2, checkpoints=Checkpoints(tmp_path))
+    assert resumed.resumed_at == 40
+    assert np.abs(resumed.model.predict_proba(prepared.holdout) - whole).max() < 1e-9

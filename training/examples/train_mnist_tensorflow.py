@@ -1,0 +1,12 @@
+"""Train a small convolutional network on MNIST with MultiWorkerMirroredStrategy (TensorFlow)."""
+
+import sys
+
+try:
+    from maestro.training.examples.train_mnist_tensorflow import main
+except ModuleNotFoundError as error:
+    print(f"{error}; activate the environment first: source .venv/bin/activate, or run make setup", file=sys.stderr)
+    sys.exit(2)
+
+if __name__ == "__main__":
+    sys.exit(main())

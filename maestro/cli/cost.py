@@ -87,6 +87,18 @@ def _show(found: dict[str, Any]) -> None:
     columns = ("what", "attempts", "wall s", "CPU s", "bill", "used", "idle")
     for title, group in (("Cost by kind", "by_kind"), ("By run", "by_subject"), ("By tenant", "by_tenant")):
         table(title, columns, rows(group))
+    if found["by_study"]:
+        table(
+            "By study (its trials, and what no trial used)",
+            ("study", "trials", "bill", "of trials", "rest"),
+            [
+                (
+                    each["name"], len(each["trials"]), format_usd(each["bill_usd_micros"], places=6),
+                    format_usd(each["trials_usd_micros"], places=6), format_usd(each["rest_usd_micros"], places=6),
+                )
+                for each in found["by_study"]
+            ],
+        )  # fmt: skip
     if found["by_version"]:
         table(
             "By version (training, tuning, rollout)",

@@ -39,6 +39,38 @@ TimeBudget = Annotated[
     float | None, typer.Option("--time-budget", min=0.001, help="Seconds after which no trial is started.")
 ]
 TrialTimeout = Annotated[float, typer.Option("--trial-timeout", min=0.001, help="Seconds for one trial at most.")]
+Sampler = Annotated[str, typer.Option("--sampler", help="tpe, multivariate_tpe, gp, cmaes, random or grid.")]
+Pruner = Annotated[str, typer.Option("--pruner", help="median, hyperband or none.")]
+BudgetUsd = Annotated[
+    float | None,
+    typer.Option(
+        "--budget-usd", min=1e-6, help="Dollars for all trials; a trial's worst case is set aside before it starts."
+    ),
+]
+CostUnit = Annotated[
+    str, typer.Option("--cost-unit", help="seconds (÷ the reference) or usd (dollars by the rate card).")
+]
+ValuePerPoint = Annotated[
+    float | None,
+    typer.Option(
+        "--value-per-point-usd",
+        min=0.0,
+        help="End when the next trial costs more than its expected gain: dollars that a hundredth of score is worth.",
+    ),
+]
+Weights = Annotated[
+    list[float] | None,
+    typer.Option("--weight", min=0.0, help="For `weighted`: one for each objective, in their order."),
+]
+Tolerance = Annotated[
+    float,
+    typer.Option(
+        "--tolerance",
+        min=0.0,
+        max=1.0,
+        help="For `lexicographic`: share of its range given up in an objective for the next.",
+    ),
+]
 Html = Annotated[Path | None, typer.Option("--html", help="Write history and importance to this file.")]
 
 
@@ -50,8 +82,8 @@ def run(
     n_jobs: Jobs = 1,
     features: Features = "digits_v1",
     space: SpaceName = "random_forest",
-    sampler: Annotated[str, typer.Option(help="tpe, random or grid.")] = "tpe",
-    pruner: Annotated[str, typer.Option(help="median, hyperband or none.")] = "median",
+    sampler: Sampler = "tpe",
+    pruner: Pruner = "median",
     objective: Annotated[
         list[str] | None, typer.Option(help="Metric to search for; up to three; `seconds` is one.")
     ] = None,
@@ -59,7 +91,12 @@ def run(
     cost_reference_seconds: Annotated[
         float | None, typer.Option(help="Default: the median of the first five trials.")
     ] = None,
+    cost_unit: CostUnit = "seconds",
+    budget_usd: BudgetUsd = None,
+    value_per_point_usd: ValuePerPoint = None,
     selection_strategy: Annotated[str, typer.Option(help="balanced, knee, weighted or lexicographic.")] = "balanced",
+    weight: Weights = None,
+    tolerance: Tolerance = 0.01,
     time_budget: TimeBudget = None,
     trial_timeout: TrialTimeout = 1800.0,
     seed: Seed = 0,
@@ -72,7 +109,8 @@ def run(
         name=study_name, experiment=experiment_name, n_trials=n_trials, n_jobs=n_jobs, data={"feature_service": features}, space=space,
         sampler=sampler, pruner=pruner, objectives=tuple(objective or ["accuracy"]), cost_weight=cost_weight,
         cost_reference_s=cost_reference_seconds, selection_strategy=selection_strategy, timeout_s=time_budget,
-        trial_timeout_s=trial_timeout, seed=seed,
+        trial_timeout_s=trial_timeout, seed=seed, cost_unit=cost_unit, budget_usd=budget_usd, value_per_point_usd=value_per_point_usd,
+        selection_weights=tuple(weight) if weight else None, selection_tolerance=tolerance,
     )  # fmt: skip
     if submit:
         from maestro.clients.api import ApiClient
@@ -103,7 +141,7 @@ def show(
 ) -> None:
     """Show a study: best trial, importance, trials."""
     from maestro.clients.optuna import Studies
-    from maestro.training.search.study import result_of, write_page
+    from maestro.training.search.result import result_of, write_page
 
     studies = Studies(storage_url())
     request, result, trials = result_of(studies, study_name)
@@ -132,19 +170,22 @@ def show(
 def run_request(request: StudyRequest, html: Path | None, as_json: bool) -> None:
     """Run a study in this process, against the running MLflow, and print what came of it."""
     from maestro.clients.mlflow import Tracking
-    from maestro.clients.optuna import Studies
+    from maestro.clients.optuna import Studies, check_sampler
     from maestro.training.pipeline.load import load
     from maestro.training.pipeline.preprocess import preprocess
-    from maestro.training.search.study import StudyRunner, write_page
+    from maestro.training.search.processes import TrialProcesses
+    from maestro.training.search.result import write_page
+    from maestro.training.search.study import StudyRunner
 
+    check_sampler(request.sampler, request.search_space.numeric)
     home = Home.of()
     tracking = Tracking(os.environ.get("MLFLOW_TRACKING_URI") or service_url("mlflow"))
     tracking.check()
     studies = Studies(storage_url())
-    with progress(f"study {request.name}") as bar:
+    with TrialProcesses() as processes, progress(f"study {request.name}") as bar:
         bar.update(0.0, "loading features")
         prepared = preprocess(load(request.data, home.features, home.data), seed=request.seed)
-        result = StudyRunner(studies, request, prepared, tracking, bar).run()
+        result = StudyRunner(studies, request, prepared, tracking, bar, None, processes).run()
     if html is not None:
         write_page(studies, request.storage_name, request, result, html)
 
@@ -155,6 +196,8 @@ def run_request(request: StudyRequest, html: Path | None, as_json: bool) -> None
             f"{result.seconds:.3g} s of training, {format_usd(result.cost_usd_micros, places=6)}; MLflow run {result.run_id}",
             highlight=False,
         )  # fmt: skip
+        if result.stopped:
+            out.print(f"ended: {result.stopped}", highlight=False)
 
     emit(result, as_json=as_json, human=print_result)
 

@@ -51,7 +51,7 @@ class ApiClient:
         return self.request("DELETE", path)
 
     def request(self, method: str, path: str, **options: Any) -> Any:
-        """One call.
+        """One call; gives the JSON document, or a page's text.
 
         Raises:
             MaestroError: the kind that the problem document names.
@@ -62,6 +62,8 @@ class ApiClient:
         except httpx.HTTPError as error:
             raise self._unreachable(error) from error
         if response.is_success:
+            if response.headers.get("content-type", "").startswith("text/"):
+                return response.text
             return response.json() if response.content else None
         raise problem_error(response, self.service)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import socket
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from maestro.core.errors import BadInput, MaestroError, NotFound, Unreachable
+from maestro.core.errors import BadInput, NotFound, Unreachable
 from maestro.core.model import Model, Time
 
 if TYPE_CHECKING:
@@ -18,7 +19,13 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
 
 OWNER = "maestro.owner"
-SAMPLERS = ("tpe", "random", "grid")
+FACTS = "maestro.facts"
+"""The attribute that holds everything else of a trial, so that telling it is one write."""
+
+SAMPLERS = ("tpe", "multivariate_tpe", "gp", "cmaes", "random", "grid")
+NEEDS = {"gp": ("torch", "torch"), "cmaes": ("cmaes", "cmaes")}
+"""Samplers that need a package: the module and what installs it."""
+
 PRUNERS = ("median", "hyperband", "none")
 
 
@@ -62,6 +69,8 @@ class Studies:
                     {"connect_args": {"timeout": 30}} if self.url.startswith("sqlite") else {"pool_pre_ping": True}
                 )
                 self._storage = RDBStorage(self.url, engine_kwargs=options)
+                if self.url.startswith("sqlite"):
+                    _quicken(self._storage.engine)
         return self._storage
 
     def open(self, name: str, directions: Sequence[str], sampler: BaseSampler, pruner: BasePruner) -> Study:
@@ -125,8 +134,13 @@ class Studies:
         with self._translated():
             return [trial_info(trial) for trial in study.get_trials(deepcopy=False)]
 
-    def recover(self, study: Study) -> int:
-        """Fail the trials whose process is gone and queue their parameters again; returns how many."""
+    def recover(self, study: Study, facts: Mapping[str, Any] | None = None) -> int:
+        """Fail the trials whose process is gone and queue their parameters again; returns how many.
+
+        Args:
+            study: the study.
+            facts: what is kept of such a trial, such as what it cost at worst.
+        """
         from optuna.trial import TrialState
 
         count = 0
@@ -134,41 +148,42 @@ class Studies:
             for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
                 if _is_alive(str(trial.user_attrs.get(OWNER, ""))):
                     continue
+                if facts:
+                    self.storage.set_trial_user_attr(trial._trial_id, FACTS, dict(facts))
                 self.storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
                 if trial.params:
                     study.enqueue_trial(trial.params)
                 count += 1
         return count
 
-    def optimize(
-        self, study: Study, objective: Callable[[Trial], Any], *, trials: int, jobs: int, timeout_s: float | None,
-        after: Callable[[Study, TrialInfo], None],
-    ) -> None:  # fmt: skip
-        """Run trials; a failed trial is recorded and the search goes on, except after an error of a component.
-
-        Raises:
-            MaestroError: a trial met one that the next would meet as well.
-        """
-        fatal: list[MaestroError] = []
-
-        def guarded(trial: Trial) -> Any:
+    def ask(self, study: Study, suggest: Callable[[Trial], dict[str, Any]]) -> tuple[Trial, dict[str, Any]]:
+        """A new trial of this process, and the parameters that it tries."""
+        with _quiet(), self._translated():
+            trial = study.ask()
             trial.set_user_attr(OWNER, owner())
-            try:
-                return objective(trial)
-            except MaestroError as error:
-                fatal.append(error)
-                study.stop()
-                raise
+            return trial, suggest(trial)
 
-        def told(current: Study, trial: Any) -> None:
-            after(current, trial_info(trial))
+    def report(self, trial: Trial, value: float, step: int) -> bool:
+        """Note an intermediate value; returns whether the study's pruner ends the trial here."""
+        with _quiet(), self._translated():
+            trial.report(value, step)
+            return trial.should_prune()
+
+    def tell(
+        self,
+        study: Study,
+        trial: Trial,
+        state: Literal["complete", "pruned", "fail"],
+        values: Sequence[float] | None,
+        facts: Mapping[str, Any],
+    ) -> TrialInfo:
+        """End a trial with what is known of it."""
+        from optuna.trial import TrialState
 
         with _quiet(), self._translated():
-            study.optimize(
-                guarded, n_trials=trials, n_jobs=jobs, timeout=timeout_s, callbacks=[told], catch=(Exception,)
-            )
-        if fatal:
-            raise fatal[0]
+            trial.set_user_attr(FACTS, dict(facts))
+            told = list(values) if values is not None and state == "complete" else None
+            return trial_info(study.tell(trial, told, state=TrialState[state.upper()]))
 
     def importance(self, study: Study, target: int = 0) -> dict[str, float]:
         """How much of the result's variation each parameter explains; empty with fewer than four completed trials or one parameter value."""
@@ -216,29 +231,87 @@ class Studies:
             raise
 
 
-def sampler(
-    name: str,
-    *,
-    seed: int | None,
-    grid: Mapping[str, Sequence[Any]] | None = None,
-    startup: int = 10,
-    objectives: int = 1,
-) -> BaseSampler:
-    """A sampler by name; `grid` needs the points of every parameter.
+def _quicken(engine: Any) -> None:
+    """Let a write on SQLite wait for no disk: it survives the end of any process, and of the machine all but the newest."""
+    from sqlalchemy import event
+
+    def prepare(connection: Any, _record: object) -> None:
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    engine.dispose()
+    event.listen(engine, "connect", prepare)
+
+
+def check_sampler(name: str, dimensions: int = 2) -> None:
+    """Refuse a sampler that does not exist or cannot work here, before anything is started.
+
+    Args:
+        name: the sampler.
+        dimensions: how many numeric dimensions are searched.
 
     Raises:
-        BadInput: it is unknown.
+        BadInput: it is unknown, its package is not installed, or it cannot search so few dimensions.
     """
     if name not in SAMPLERS:
         raise BadInput(f"sampler {name!r} is unknown", field="sampler", remedy=f"choose one of {', '.join(SAMPLERS)}")
+    module, package = NEEDS.get(name, ("", ""))
+    if module and importlib.util.find_spec(module) is None:
+        raise BadInput(
+            f"sampler {name} needs the package {package}, which is not installed", field="sampler",
+            remedy=f"pip install {package}, or choose multivariate_tpe",
+        )  # fmt: skip
+    if name == "cmaes" and dimensions < 2:
+        raise BadInput(
+            "sampler cmaes needs two numeric dimensions or more", field="sampler", remedy="choose tpe, or search more"
+        )
+
+
+def sampler(
+    name: str, *, seed: int | None, grid: Mapping[str, Sequence[Any]] | None = None, startup: int = 10, dimensions: int = 2
+) -> BaseSampler:  # fmt: skip
+    """A sampler by name; `grid` needs the points of every parameter.
+
+    `tpe` chooses as Optuna does (jointly for one objective, each parameter by itself for several), `multivariate_tpe` always jointly.
+
+    Raises:
+        BadInput: as `check_sampler`.
+    """
+    check_sampler(name, dimensions)
     with _quiet():
         from optuna import samplers
 
         if name == "random":
             return samplers.RandomSampler(seed=seed)
         if name == "grid":
-            return samplers.GridSampler({key: list(values) for key, values in (grid or {}).items()}, seed=seed)
-        return samplers.TPESampler(seed=seed, n_startup_trials=startup, multivariate=True)
+            return _grid(seed, {key: list(values) for key, values in (grid or {}).items()})
+        if name == "gp":
+            return samplers.GPSampler(seed=seed, n_startup_trials=startup)
+        if name == "cmaes":
+            return samplers.CmaEsSampler(seed=seed, n_startup_trials=startup, warn_independent_sampling=False)
+        together = True if name == "multivariate_tpe" else None
+        return samplers.TPESampler(seed=seed, n_startup_trials=startup, multivariate=together)
+
+
+def _grid(seed: int | None, points: dict[str, list[Any]]) -> BaseSampler:
+    from optuna.samplers import GridSampler
+
+    class Grid(GridSampler):
+        """Optuna's, without the end of the study by itself: that works inside its own loop alone."""
+
+        def after_trial(self, *_: Any) -> None:
+            """Whether the grid is done is asked by `is_exhausted`."""
+
+    return Grid(points, seed=seed)
+
+
+def is_exhausted(study: Study) -> bool:
+    """Whether a grid has been tried to its end; false for every other sampler."""
+    from optuna.samplers import GridSampler
+
+    return isinstance(study.sampler, GridSampler) and study.sampler.is_exhausted(study)
 
 
 def pruner(name: str, *, steps: int) -> BasePruner:
@@ -257,13 +330,6 @@ def pruner(name: str, *, steps: int) -> BasePruner:
         if name == "hyperband":
             return pruners.HyperbandPruner(min_resource=1, max_resource=max(steps, 2), reduction_factor=3)
         return pruners.NopPruner()
-
-
-def pruned(message: str) -> Exception:
-    """The exception that ends a trial early."""
-    from optuna import TrialPruned
-
-    return TrialPruned(message)
 
 
 def plots(study: Study, objectives: Sequence[str]) -> str:
@@ -292,7 +358,8 @@ def trial_info(trial: Any) -> TrialInfo:
     return TrialInfo(
         number=trial.number, state=trial.state.name.lower(), params=dict(trial.params),
         values=tuple(float(value) for value in trial.values) if trial.values is not None else None, seconds=seconds,
-        attributes={key: value for key, value in trial.user_attrs.items() if key != OWNER},
+        attributes={key: value for key, value in trial.user_attrs.items() if key not in {OWNER, FACTS}}
+        | dict(trial.user_attrs.get(FACTS, {})),
         **{key: value.astimezone() if value is not None else None for key, value in zone.items()},
     )  # fmt: skip
 

@@ -6,13 +6,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from maestro.clients.feast import catalogue
+from maestro.clients.optuna import check_sampler
 from maestro.core.errors import BadInput
 from maestro.core.jobs import DataSpec, JobRequest
 from maestro.core.settings import TrainingSettings
 from maestro.decisions.queue_order import too_large
 from maestro.training.backends import check_backend
-from maestro.training.models import check_model_type
-from maestro.training.pipeline.load import FILE_SERVICE
+from maestro.training.models import PROGRAMS, check_model_type
+from maestro.training.pipeline.load import FILE_SERVICE, NO_DATA
 from maestro.training.queue import claim_of_request, limits_of
 from maestro.training.search.request import StudyRequest
 
@@ -42,7 +43,8 @@ def check_job(request: JobRequest, features: Path, options: TrainingSettings | N
         raise BadInput(
             "the local backend has no GPUs to give", field="resources.gpu", remedy="ask for 0, or use a cluster backend"
         )
-    check_data(request.data, features)
+    if request.model_type not in PROGRAMS or request.data.feature_service != NO_DATA:
+        check_data(request.data, features)
     if options is not None and (found := too_large(claim_of_request("", request, _ANY), limits_of(options))):
         limit, reason = found
         raise BadInput(f"the job {reason}", field=_FIELDS[limit], remedy="ask for less, or have the limit raised")
@@ -54,7 +56,9 @@ def check_study(request: StudyRequest, features: Path) -> None:
     Raises:
         BadInput: as for a job, and an unknown space.
     """
-    check_model_type(request.search_space.model_type, "space")
+    space = request.search_space
+    check_model_type(space.model_type, "space")
+    check_sampler(request.sampler, space.numeric)
     check_data(request.data, features)
 
 

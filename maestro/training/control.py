@@ -10,17 +10,19 @@ from maestro.clients.feast import FeatureRepository
 from maestro.clients.home import Home
 from maestro.clients.mlflow import Tracking
 from maestro.core.clock import Clock
+from maestro.core.errors import Conflict, NotFound
 from maestro.core.jobs import JobRequest
 from maestro.core.principals import Principal
 from maestro.core.settings import TrainingSettings
 from maestro.training.admission import check_job, check_study
-from maestro.training.backends import BACKENDS, backend
+from maestro.training.backends import backend, offered
 from maestro.training.experiments import Experiments
 from maestro.training.job import Job
 from maestro.training.leases import Leases
 from maestro.training.queue import Plan, Queue
 from maestro.training.retention import Cleaned, Retention, clean_up
 from maestro.training.search.request import StudyRequest
+from maestro.training.search.storage import storage_url
 from maestro.training.search.store import StudyRecord, StudyStore
 from maestro.training.store import Audit, JobStore, check_key
 from maestro.training.worker import Worker
@@ -100,10 +102,54 @@ class Training:
         check_study(request, self.home.features)
         return self.studies.start(request, by, check_key(idempotency_key))
 
+    def train_best(
+        self,
+        study_id: str,
+        by: Principal,
+        idempotency_key: str | None = None,
+        *,
+        name: str | None = None,
+        register_as: str | None = None,
+    ) -> Job:
+        """Queue a job that trains the best parameters of a study on its data; the version's cost then holds the study's.
+
+        Raises:
+            NotFound: no such study.
+            Conflict: it has no best trial yet.
+            Refused: the principal may not.
+        """
+        study = self.studies.get(study_id, by)
+        if study.best is None:
+            raise Conflict(
+                f"study {study_id!r} has no best trial yet", field="study_id", remedy="wait until its job has completed"
+            )
+        space = study.request.search_space
+        request = JobRequest(
+            name=name or study.name, tenant_id=study.tenant_id, model_type=space.model_type, priority=study.request.priority,
+            data=study.request.data, register_as=register_as,
+            params=space.fixed | dict(study.best["params"]) | {"seed": study.request.seed, "study_id": study.id},
+        )  # fmt: skip
+        return self.submit(request, by, idempotency_key)
+
+    def study_page(self, study_id: str, by: Principal) -> str:
+        """A study's page with its plots.
+
+        Raises:
+            NotFound: no such study, or it has no trial yet.
+            Unreachable: the storage of studies does not answer.
+        """
+        from maestro.clients.optuna import Studies
+        from maestro.training.search.result import page_of_study
+
+        study = self.studies.get(study_id, by)
+        if not study.trials:
+            raise NotFound(f"study {study_id!r} has no trial yet", field="study_id", remedy="wait for its first trial")
+        return page_of_study(Studies(storage_url(self.home)), study.request.storage_name)
+
     def worker(self, *, environment: Mapping[str, str] | None = None, name: str | None = None) -> Worker:
         """A worker for every backend that this process can run."""
         own = {"MLFLOW_TRACKING_URI": self.tracking.url, "MAESTRO_HOME": str(self.home.root)}
         return Worker(
-            self.leases, {item: backend(item) for item in BACKENDS}, self.home.root / "attempts", self.options,
+            self.leases, {item: backend(item) for item in offered()}, self.home.root / "attempts", self.options,
             environment=own | dict(environment or {}), name=name,
         )  # fmt: skip

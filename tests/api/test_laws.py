@@ -30,6 +30,7 @@ BODIES: dict[tuple[str, str], dict[str, Any] | None] = {
     ("POST", "/ai/experiments"): {"name": "e"},
     ("POST", "/ai/hpo/studies/start"): STUDY,
     ("DELETE", "/ai/hpo/studies/{study_id}"): None,
+    ("POST", "/ai/hpo/studies/{study_id}/train"): {},
     ("POST", "/lineage/track"): {},
     ("POST", "/principals"): {"name": "new", "kind": "human"},
     ("POST", "/principals/{name}/keys"): {},

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
+from maestro.clients.home import Home
 from maestro.clients.optuna import TrialInfo
 from maestro.core.errors import BadInput
 from maestro.core.jobs import DataSpec
 from maestro.training.search.request import StudyRequest
 from maestro.training.search.scoring import best, reference_seconds
 from maestro.training.search.spaces import SPACES, Choice, FloatRange, IntRange, space
+from maestro.training.search.storage import storage_url
 
 DATA = DataSpec(feature_service="digits_v1")
 
@@ -37,6 +41,12 @@ def test_the_promised_spaces_have_the_promised_ranges() -> None:
     assert anomaly["n_estimators"] == IntRange(low=50, high=300)
     assert anomaly["contamination"] == FloatRange(low=0.01, high=0.3)
     assert anomaly["max_samples"] == Choice(values=("auto", 256, 512, 1024))
+
+
+def test_studies_are_in_the_home_unless_said_otherwise(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert storage_url(Home(tmp_path)) == f"sqlite:///{tmp_path / 'optuna.db'}"
+    monkeypatch.setenv("MAESTRO_OPTUNA_URL", "postgresql://db/optuna")
+    assert storage_url(Home(tmp_path)) == "postgresql://db/optuna"
 
 
 def test_a_grid_is_spread_over_the_range() -> None:

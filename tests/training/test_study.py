@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import socket
 import subprocess
@@ -16,15 +17,17 @@ import pandas as pd
 import pytest
 
 from maestro.clients.mlflow import Tracking
-from maestro.clients.optuna import OWNER, Studies, owner
+from maestro.clients.optuna import NEEDS, OWNER, Studies, owner
 from maestro.core.contract import Feature
 from maestro.core.errors import BadInput, NotFound, Unreachable
 from maestro.core.jobs import DataSpec
-from maestro.core.seams import NoProgress
+from maestro.core.seams import NoProgress, Progress
 from maestro.training.pipeline.preprocess import Prepared
+from maestro.training.search.processes import TrialProcesses
 from maestro.training.search.request import StudyRequest
+from maestro.training.search.result import result_of
 from maestro.training.search.spaces import FloatRange, IntRange
-from maestro.training.search.study import StudyRunner, result_of
+from maestro.training.search.study import StudyRunner as Runner
 
 SMALL = {"n_estimators": IntRange(low=2, high=12), "max_depth": IntRange(low=1, high=6)}
 
@@ -50,12 +53,32 @@ def studies(tmp_path: Path) -> Studies:
     return Studies(f"sqlite:///{tmp_path / 'optuna.db'}")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def processes() -> Iterator[TrialProcesses]:
+    """One server of trials for all tests here."""
+    with TrialProcesses() as shared:
+        SHARED.append(shared)
+        yield shared
+        SHARED.clear()
+
+
+SHARED: list[TrialProcesses] = []
+
+
+def StudyRunner(
+    studies: Studies, request: StudyRequest, prepared: Prepared, tracking: Tracking | None, progress: Progress
+) -> Runner:
+    """A runner whose trials the shared server starts."""
+    return Runner(studies, request, prepared, tracking, progress, processes=SHARED[0])
+
+
 def request_of(**fields: object) -> StudyRequest:
     values: dict[str, object] = {
         "name": "s",
         "data": DataSpec(feature_service="digits_v1"),
         "dimensions": SMALL,
         "n_trials": 4,
+        "folds": 2,
     }
     return StudyRequest.model_validate(values | fields)
 
@@ -90,27 +113,45 @@ def test_every_trial_is_a_run_under_the_study_s_run_and_a_resumed_study_does_onl
 
 def test_the_same_seed_tries_the_same(studies: Studies, prepared: Prepared) -> None:
     for name in ("a", "b"):
-        StudyRunner(studies, request_of(name=name, n_trials=8, pruner="none"), prepared, None, NoProgress()).run()
+        StudyRunner(studies, request_of(name=name, n_trials=6, pruner="none"), prepared, None, NoProgress()).run()
     one, two = (result_of(studies, name)[2] for name in ("a", "b"))
     assert [trial.params for trial in one] == [trial.params for trial in two]
     assert [trial.values for trial in one] == [trial.values for trial in two]
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random", "grid"])
-@pytest.mark.parametrize("pruner", ["median", "hyperband", "none"])
+@pytest.mark.parametrize(
+    ("sampler", "pruner"),
+    [
+        ("tpe", "median"), ("tpe", "hyperband"), ("tpe", "none"), ("random", "median"), ("grid", "none"), ("grid", "hyperband"),
+        ("multivariate_tpe", "median"), ("cmaes", "none"), ("gp", "none"),
+    ],
+)  # fmt: skip
 def test_samplers_and_pruners_work_together(sampler: str, pruner: str, studies: Studies, prepared: Prepared) -> None:
+    if sampler in NEEDS and importlib.util.find_spec(NEEDS[sampler][0]) is None:
+        with pytest.raises(BadInput, match="needs the package") as error:
+            StudyRunner(studies, request_of(sampler=sampler), prepared, None, NoProgress()).run()
+        assert error.value.field == "sampler"
+        return
     result = StudyRunner(
-        studies, request_of(sampler=sampler, pruner=pruner, n_trials=7), prepared, None, NoProgress()
+        studies, request_of(sampler=sampler, pruner=pruner, n_trials=6), prepared, None, NoProgress()
     ).run()
-    assert result.complete + result.pruned == 7
+    assert result.complete + result.pruned == 6
     assert result.failed == 0
     assert result.best is not None
     if pruner == "none":
         assert result.pruned == 0
 
 
+def test_a_grid_ends_when_it_has_been_tried(studies: Studies, prepared: Prepared) -> None:
+    request = request_of(
+        sampler="grid", n_trials=50, pruner="none", folds=2, dimensions={"max_depth": IntRange(low=1, high=3)}
+    )
+    result = StudyRunner(studies, request, prepared, None, NoProgress()).run()
+    assert (result.complete, result.stopped) == (3, "the grid has been tried to its end")
+
+
 def test_a_hopeless_trial_is_pruned_and_still_says_what_it_cost(studies: Studies, prepared: Prepared) -> None:
-    result = StudyRunner(studies, request_of(n_trials=25, sampler="random"), prepared, None, NoProgress()).run()
+    result = StudyRunner(studies, request_of(n_trials=14, sampler="random"), prepared, None, NoProgress()).run()
     assert result.pruned > 0
     trials = result_of(studies, "s")[2]
     assert all(trial.attributes["seconds"] > 0 for trial in trials if trial.state == "pruned")
@@ -139,18 +180,73 @@ def test_trials_in_parallel_all_count(studies: Studies, prepared: Prepared) -> N
 def test_time_is_kept(studies: Studies, prepared: Prepared) -> None:
     result = StudyRunner(studies, request_of(n_trials=10_000, timeout_s=1.0), prepared, None, NoProgress()).run()
     assert 0 < result.trials < 10_000
-    slow = StudyRunner(
-        studies, request_of(name="slow", n_trials=2, trial_timeout_s=0.001), prepared, None, NoProgress()
+    assert result.stopped == "the time budget of 1 s is over"
+
+
+@pytest.mark.shows("C7", env="laptop")
+def test_a_trial_over_its_time_is_killed_in_the_middle_of_its_fit(studies: Studies, prepared: Prepared) -> None:
+    huge = {"n_estimators": IntRange(low=200_000, high=300_000)}
+    began = time.monotonic()
+    result = StudyRunner(
+        studies, request_of(dimensions=huge, n_trials=2, n_jobs=2, trial_timeout_s=0.4), prepared, None, NoProgress()
     ).run()
-    assert slow.pruned == 2
-    assert slow.best is None
-    assert all(trial.attributes["timed_out"] for trial in result_of(studies, "slow")[2])
+    assert time.monotonic() - began < 20, "one fit alone takes minutes"
+    assert (result.pruned, result.complete, result.best) == (2, 0, None)
+    for trial in result_of(studies, "s")[2]:
+        assert trial.attributes["timed_out"] is True
+        assert 0.4 <= trial.attributes["wall_s"] <= 1.4
+        assert trial.attributes["cpu_s"] > 0, "what it used is accounted all the same"
+        assert trial.attributes["cost_usd_micros"] > 0
+
+
+def test_the_budget_is_never_exceeded_and_what_runs_is_set_aside(studies: Studies, prepared: Prepared) -> None:
+    # a trial of at most 2 s and 1 s of grace costs 42 micro-dollars at worst
+    request = request_of(n_trials=200, n_jobs=3, trial_timeout_s=2.0, budget_usd=0.000_160, pruner="none", folds=2)
+    result = StudyRunner(studies, request, prepared, None, NoProgress()).run()
+    assert result.trials < 200
+    assert 160 - 42 < result.cost_usd_micros <= 160
+    assert result.stopped is not None
+    assert result.stopped.startswith("the budget is spent")
+    again = StudyRunner(studies, request, prepared, None, NoProgress()).run()
+    assert again.trials == result.trials, "a resumed study remembers what it has spent"
+
+
+def test_a_lost_trial_is_booked_at_its_worst(studies: Studies, prepared: Prepared) -> None:
+    request = request_of(n_trials=1, trial_timeout_s=2.0, budget_usd=0.000_080)
+    StudyRunner(studies, request, prepared, None, NoProgress()).run()
+    study = studies.load("s")
+    lost = study.ask()
+    lost.set_user_attr(OWNER, f"{socket.gethostname()}:999999:1")
+    result = StudyRunner(studies, request.model_copy(update={"n_trials": 3}), prepared, None, NoProgress()).run()
+    assert result.cost_usd_micros >= 42
+    assert result.cost_usd_micros <= 80
+
+
+def test_a_search_ends_when_the_next_trial_is_not_worth_its_cost(studies: Studies, prepared: Prepared) -> None:
+    cheap = request_of(
+        n_trials=40, value_per_point_usd=1e-6, pruner="none", folds=2, dimensions={"max_depth": IntRange(low=1, high=2)}
+    )
+    result = StudyRunner(studies, cheap, prepared, None, NoProgress()).run()
+    assert 10 <= result.complete < 40
+    assert result.stopped is not None
+    assert "less than its cost" in result.stopped
+
+
+def test_cost_in_dollars_takes_them_from_the_score(studies: Studies, prepared: Prepared) -> None:
+    request = request_of(cost_weight=1000.0, cost_unit="usd", n_trials=3, pruner="median", folds=2)
+    result = StudyRunner(studies, request, prepared, None, NoProgress()).run()
+    assert result.cost_reference_s == pytest.approx(72_000.0), "a core costs a dollar in twenty hours"
+    assert result.best is not None
+    assert result.best.seconds is not None
+    assert result.best.score == pytest.approx(result.best.values["accuracy"] - 1000 * result.best.seconds / 72_000)
+    assert result.best.rule.endswith("dollars")
 
 
 def test_several_objectives(studies: Studies, prepared: Prepared) -> None:
     result = StudyRunner(
-        studies, request_of(objectives=("accuracy", "f1"), n_trials=8), prepared, None, NoProgress()
+        studies, request_of(objectives=("accuracy", "f1"), n_trials=16, sampler="random"), prepared, None, NoProgress()
     ).run()
+    assert result.pruned > 0, "a trial that half of the others beat in both is ended"
     assert result.best is not None
     assert result.best.number in result.best.front
     assert set(result.best.values) == {"accuracy", "f1"}
@@ -178,11 +274,13 @@ def test_a_killed_search_loses_no_finished_trial(tmp_path: Path) -> None:
         "import sys, warnings; warnings.simplefilter('ignore')\n"
         "from pathlib import Path\n"
         "from maestro.clients.optuna import Studies\n"
-        "study = Studies('sqlite:///' + sys.argv[1]).open('k', ['maximize'], None, None)\n"
+        "studies = Studies('sqlite:///' + sys.argv[1])\n"
+        "study = studies.open('k', ['maximize'], None, None)\n"
         "import time\n"
-        "def objective(trial):\n"
-        "    x = trial.suggest_float('x', 0, 1); print(trial.number, flush=True); time.sleep(0.05); return x\n"
-        "Studies('sqlite:///' + sys.argv[1]).optimize(study, objective, trials=1000, jobs=1, timeout_s=None, after=lambda *_: None)\n"
+        "for _ in range(1000):\n"
+        "    trial, params = studies.ask(study, lambda trial: {'x': trial.suggest_float('x', 0, 1)})\n"
+        "    print(trial.number, flush=True); time.sleep(0.05)\n"
+        "    studies.tell(study, trial, 'complete', [params['x']], {})\n"
     )
     path = tmp_path / "optuna.db"
     process = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True)

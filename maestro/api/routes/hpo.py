@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, status
-from pydantic import BaseModel
+from fastapi.responses import HTMLResponse
+from pydantic import BaseModel, ConfigDict
 
 from maestro.api.auth import CurrentPlatform, CurrentPrincipal
 from maestro.api.bodies import Strict
@@ -16,7 +17,7 @@ from maestro.core.principals import PrincipalRole
 from maestro.training.job import Job
 from maestro.training.search.request import StudyRequest
 from maestro.training.search.spaces import SPACES, Space
-from maestro.training.search.store import StudyRecord, TrialRecord
+from maestro.training.search.store import HistoryPoint, StudyRecord, TrialRecord
 
 router = APIRouter(prefix="/ai/hpo", tags=["hpo"])
 
@@ -41,11 +42,34 @@ class TrialPage(BaseModel):
     total: int
 
 
+class BestJob(BaseModel):
+    """The job that trains a study's best parameters."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Name | None = None
+    register_as: Name | None = None
+
+
 class BestTrial(BaseModel):
     """The trial that the study's rule takes."""
 
     study_id: str
     best: dict[str, object]
+
+
+class History(BaseModel):
+    """How the best value developed."""
+
+    study_id: str
+    points: list[HistoryPoint]
+
+
+class Front(BaseModel):
+    """The Pareto front, by number."""
+
+    study_id: str
+    trials: list[TrialRecord]
 
 
 class Importance(BaseModel):
@@ -102,6 +126,21 @@ def cancel(study_id: StudyId, platform: CurrentPlatform, caller: CurrentPrincipa
     return training.jobs.cancel(study.job_id, caller)
 
 
+@router.post("/studies/{study_id}/train", status_code=status.HTTP_202_ACCEPTED)
+def train(
+    study_id: StudyId,
+    request: Strict[BestJob],
+    platform: CurrentPlatform,
+    caller: CurrentPrincipal,
+    idempotency_key: IdempotencyKey = None,
+) -> Job:
+    """Train the best parameters of a study on its data; 409 before it has any."""
+    caller.require(PrincipalRole.SUBMITTER)
+    return platform.training.train_best(
+        study_id, caller, idempotency_key, name=request.name, register_as=request.register_as
+    )
+
+
 @router.get("/studies/{study_id}/trials")
 def trials(
     study_id: StudyId, platform: CurrentPlatform, caller: CurrentPrincipal, page: Page = 1, page_size: PageSize = 50
@@ -120,6 +159,30 @@ def best(study_id: StudyId, platform: CurrentPlatform, caller: CurrentPrincipal)
             f"study {study_id!r} has no result yet", field="study_id", remedy="wait until its job has completed"
         )
     return BestTrial(study_id=study.id, best=study.best)
+
+
+@router.get("/studies/{study_id}/history")
+def history(study_id: StudyId, platform: CurrentPlatform, caller: CurrentPrincipal) -> History:
+    """The best value so far after each trial, by number; empty for several objectives."""
+    training = platform.training
+    study = training.studies.get(study_id, caller)
+    return History(study_id=study.id, points=training.studies.history(study_id, caller))
+
+
+@router.get("/studies/{study_id}/front")
+def front(study_id: StudyId, platform: CurrentPlatform, caller: CurrentPrincipal) -> Front:
+    """The trials that no other beats in every objective."""
+    return Front(study_id=study_id, trials=platform.training.studies.front(study_id, caller))
+
+
+@router.get(
+    "/studies/{study_id}/report",
+    response_class=HTMLResponse,
+    responses={200: {"content": {"text/html": {"schema": {"type": "string"}}}}},
+)
+def report(study_id: StudyId, platform: CurrentPlatform, caller: CurrentPrincipal) -> HTMLResponse:
+    """History, importance, front and trials as one page that needs no network; 404 before its first trial."""
+    return HTMLResponse(platform.training.study_page(study_id, caller))
 
 
 @router.get("/studies/{study_id}/importance")

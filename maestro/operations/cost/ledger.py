@@ -18,11 +18,15 @@ BILLED = ("job.completed", "job.failed", "job.requeued", "job.cancelled")
 """Events that end an attempt; those of an attempt that was billed carry its `bill`."""
 
 
+_ALLOCATED = ("cores", "gpus", "memory_gib", "gpu_s", "memory_gib_s", "peak_memory_bytes", "accounted")
+"""What a bill says beside its sums: what was allocated, and what the system accounted of it."""
+
+
 class CostEntry(Model):
     """What was allocated, used and billed. `bill_usd_micros` − `used_usd_micros` was idle."""
 
     at: Time
-    kind: str = Field(description="training, serving")
+    kind: str = Field(description="training, tuning, serving")
     subject: str = Field(description="job/<id>, server/<name>")
     attempt: str
     tenant_id: str = "default"
@@ -112,15 +116,15 @@ class CostLedger:
             return False
         entry = CostEntry(
             at=event.at,
-            kind="training",
+            kind="tuning" if event.data.get("model_type") == "study" else "training",
             subject=f"job/{event.data['job_id']}",
             # The fence is of this attempt alone; an attempt that was given back has its number used again.
             attempt=f"{event.data['attempt']}.{event.data['fence']}",
             tenant_id=str(event.data.get("tenant_id", "default")),
             wall_s=bill["wall_s"],
             cpu_s=bill["cpu_s"],
-            allocated={name: bill[name] for name in ("cores", "gpus", "memory_gib") if name in bill}
-            | ({"run_id": event.data["run_id"]} if event.data.get("run_id") else {}),
+            allocated={name: bill[name] for name in _ALLOCATED if name in bill}
+            | {name: event.data[name] for name in ("run_id", "study_id") if event.data.get(name)},
             used_usd_micros=bill["used_usd_micros"],
             bill_usd_micros=bill["bill_usd_micros"],
             rates=bill["rates"],

@@ -16,6 +16,7 @@ from maestro.core.rates import RateCard
 from maestro.governance.decisions.cost import version_cost
 from maestro.operations.cost.ledger import CostEntry, CostLedger
 from maestro.operations.cost.serving import ServingUse
+from maestro.operations.cost.studies import study_costs
 
 
 def cost_report(
@@ -45,6 +46,7 @@ def cost_report(
             ledger.record(connection, serving.entry(rates))
     with database.read() as connection:
         entries = ledger.entries(connection, tenant_id=tenant_id)
+        by_study = study_costs(connection, entries)
         versions = [
             {
                 "model": row.model,
@@ -69,6 +71,10 @@ def cost_report(
         "idle_share": (bill - used) / bill if bill else 0.0,
         "by_kind": _grouped((entry.kind, entry) for entry in entries),
         "by_subject": _grouped((entry.subject, entry) for entry in entries),
+        "by_run": _grouped(
+            (str(entry.allocated["run_id"]), entry) for entry in entries if entry.allocated.get("run_id")
+        ),
+        "by_study": by_study,
         "by_tenant": _grouped((entry.tenant_id, entry) for entry in entries),
         "by_version": versions,
         "attempts": len(entries),
@@ -86,6 +92,12 @@ def _grouped(pairs: Iterable[tuple[str, CostEntry]]) -> list[dict[str, Any]]:
             "attempts": len(entries),
             "wall_s": round(sum(entry.wall_s for entry in entries), 3),
             "cpu_s": round(sum(entry.cpu_s for entry in entries), 3),
+            "allocated_core_s": round(
+                sum(entry.wall_s * float(entry.allocated.get("cores", 0)) for entry in entries), 3
+            ),
+            "allocated_gpu_s": round(sum(entry.wall_s * float(entry.allocated.get("gpus", 0)) for entry in entries), 3),
+            "memory_gib_s": round(sum(float(entry.allocated.get("memory_gib_s", 0)) for entry in entries), 3),
+            "gpu_s": round(sum(float(entry.allocated.get("gpu_s", 0)) for entry in entries), 3),
             "bill_usd_micros": sum(entry.bill_usd_micros for entry in entries),
             "used_usd_micros": sum(entry.used_usd_micros for entry in entries),
             "idle_usd_micros": sum(entry.idle_usd_micros for entry in entries),

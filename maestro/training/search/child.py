@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -16,14 +15,11 @@ from maestro.training.job import Outcome
 from maestro.training.naming import experiment_name
 from maestro.training.pipeline.load import load
 from maestro.training.pipeline.preprocess import preprocess
+from maestro.training.search.processes import TrialProcesses
 from maestro.training.search.request import StudyRequest
+from maestro.training.search.storage import storage_url
 from maestro.training.search.study import StudyRunner
 from maestro.training.signals import send
-
-
-def storage_url(home: Home) -> str:
-    """Where studies are: `MAESTRO_OPTUNA_URL`, else SQLite in the home."""
-    return os.environ.get("MAESTRO_OPTUNA_URL") or f"sqlite:///{home.root / 'optuna.db'}"
 
 
 def run_study(
@@ -37,15 +33,20 @@ def run_study(
     request = StudyRequest.model_validate(attempt.request.params["study"])
     tracking.check()
     progress.update(0.0, "loading")
-    loaded = load(request.data, home.features, home.data)
-    prepared = preprocess(loaded, seed=request.seed)
-    say(f"searching {request.space} on {len(prepared.train)} rows of {loaded.info.dataset} {loaded.info.version}")
 
     def told(trial: TrialInfo, run_id: str | None, micros: int) -> None:
         fields = trial.document() | {"run_id": run_id, "cost_usd_micros": micros, "told": time.time()}
         send("trial", fields)
 
-    result = StudyRunner(Studies(storage_url(home)), request, prepared, tracking, progress, told).run()
+    # its libraries load while the data do
+    with TrialProcesses() as processes:
+        loaded = load(request.data, home.features, home.data)
+        prepared = preprocess(loaded, seed=request.seed)
+        say(f"searching {request.space} on {len(prepared.train)} rows of {loaded.info.dataset} {loaded.info.version}")
+        studies = Studies(storage_url(home))
+        result = StudyRunner(studies, request, prepared, tracking, progress, told, processes).run()
+    if result.stopped:
+        say(result.stopped)
     metrics = {f"best_{name}": value for name, value in (result.best.values if result.best else {}).items()}
     outcome = Outcome(
         run_id=result.run_id,

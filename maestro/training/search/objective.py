@@ -1,22 +1,18 @@
-"""One trial: cross-validation on the training side, reported fold by fold so that a hopeless trial ends early."""
+"""What a trial measures: cross-validation on the training side, reported fold by fold so that a hopeless trial ends early."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from maestro.clients.optuna import pruned
 from maestro.core.errors import BadInput
 from maestro.training.models import ModelType
 from maestro.training.pipeline.preprocess import Prepared
 from maestro.training.search.request import StudyRequest
-
-if TYPE_CHECKING:
-    from optuna import Trial
 
 
 @dataclass
@@ -40,7 +36,7 @@ def cross_validate(
         kind: the kind of model.
         params: of this trial.
         prepared: the data.
-        request: folds, seed and the trial's time limit.
+        request: folds and seed.
         report: called after each fold with its number, the means so far and the seconds so far; may raise to end the trial.
 
     Raises:
@@ -71,29 +67,3 @@ def cross_validate(
             )
         report(step, means, seconds)
     return Measured(means | {"seconds": seconds}, seconds)
-
-
-def fold_report(trial: Trial, request: StudyRequest) -> Callable[[int, dict[str, float], float], None]:
-    """Reports one objective to the pruner and ends a trial that is hopeless or over its time."""
-    limit = time.monotonic() + request.trial_timeout_s
-    single = len(request.objectives) == 1
-
-    def report(step: int, means: dict[str, float], seconds: float) -> None:
-        everything = means | {"seconds": seconds}
-        # told before it may end, so that a pruned trial still says what it cost
-        for name, value in everything.items():
-            trial.set_user_attr(name, value)
-        if step < request.folds and time.monotonic() > limit:
-            trial.set_user_attr("timed_out", True)
-            raise pruned(f"stopped after {request.trial_timeout_s:g} s")
-        if single:
-            trial.report(everything[request.objectives[0]], step)
-            if step < request.folds and trial.should_prune():
-                raise pruned(f"pruned after fold {step}")
-
-    return report
-
-
-def objective_values(measured: Measured, request: StudyRequest) -> list[float]:
-    """The values of the objectives, in order."""
-    return [measured.metrics[name] for name in request.objectives]

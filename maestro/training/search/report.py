@@ -12,7 +12,7 @@ from maestro.training.search.request import StudyRequest
 if TYPE_CHECKING:
     from optuna import Study
 
-    from maestro.training.search.study import StudyResult
+    from maestro.training.search.result import StudyResult
 
 _STYLE = "body{font:15px system-ui,sans-serif;margin:2rem auto;max-width:70rem;color:#1a1a1a}table{border-collapse:collapse;font-size:13px}td,th{border-bottom:1px solid #ddd;padding:.3rem .6rem;text-align:left}"
 
@@ -35,7 +35,7 @@ def study_page(study: Study, request: StudyRequest, result: StudyResult) -> str:
         chosen = f"trial {result.best.number}: {values} ({result.best.rule})"
     facts = [
         f"best: {chosen}", f"{result.complete} trials completed, {result.pruned} pruned, {result.failed} failed",
-        f"{result.seconds:.4g} s of training, {format_usd(result.cost_usd_micros, places=6)}",
+        f"{result.seconds:.4g} s of training, {format_usd(result.cost_usd_micros, places=6)}", *([f"ended: {result.stopped}"] if result.stopped else []),
     ]  # fmt: skip
     drawn = plots(study, request.objectives) if result.complete > 1 else ""
     return (

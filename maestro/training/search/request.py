@@ -32,14 +32,38 @@ class StudyRequest(Model):
         default=None, gt=0, le=7 * 86400, description="seconds after which no trial is started"
     )
     trial_timeout_s: float = Field(default=1800.0, gt=0, le=7 * 86400)
-    sampler: Literal["tpe", "random", "grid"] = "tpe"
+    sampler: Literal["tpe", "multivariate_tpe", "gp", "cmaes", "random", "grid"] = "tpe"
     pruner: Literal["median", "hyperband", "none"] = "median"
     seed: int = Field(default=0, ge=0, lt=2**31)
-    cost_weight: float = Field(default=0.0, ge=0.0, le=1e6, description="score − cost_weight × seconds ÷ reference")
+    cost_weight: float = Field(default=0.0, ge=0.0, le=1e6, description="score − cost_weight × cost")
+    cost_unit: Literal["seconds", "usd"] = Field(
+        default="seconds", description="cost of a trial: its seconds ÷ the reference, or its dollars by the rate card"
+    )
     cost_reference_s: float | None = Field(
         default=None, gt=0, description="default: the median of the start-up trials, then frozen"
     )
+    budget_usd: float | None = Field(
+        default=None,
+        gt=0,
+        le=1e9,
+        description="dollars for the trials; what one may cost at worst is set aside before it starts",
+    )
+    value_per_point_usd: float | None = Field(
+        default=None,
+        gt=0,
+        le=1e9,
+        description="dollars that a hundredth of score is worth; the search ends when the next trial costs more",
+    )
     selection_strategy: Literal["balanced", "knee", "weighted", "lexicographic"] = "balanced"
+    selection_weights: tuple[float, ...] | None = Field(
+        default=None, min_length=1, max_length=3, description="of the objectives, for `weighted`; equal when not given"
+    )
+    selection_tolerance: float = Field(
+        default=0.01,
+        ge=0.0,
+        le=1.0,
+        description="share of its range that `lexicographic` gives up in an objective for the next",
+    )
     priority: Priority = Priority.NORMAL
 
     @model_validator(mode="after")
@@ -48,6 +72,12 @@ class StudyRequest(Model):
             raise ValueError("cost_weight needs a single objective; make `seconds` an objective instead")
         if len(set(self.objectives)) != len(self.objectives):
             raise ValueError("objectives must differ")
+        if len(self.objectives) > 1 and self.value_per_point_usd is not None:
+            raise ValueError("value_per_point_usd needs a single objective")
+        if self.selection_weights is not None and len(self.selection_weights) != len(self.objectives):
+            raise ValueError("selection_weights needs one weight for each objective")
+        if self.cost_unit == "usd" and self.cost_reference_s is not None:
+            raise ValueError("cost_reference_s is for cost_unit seconds; dollars need no reference")
         return self
 
     @property

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 
 from maestro.clients.optuna import TrialInfo
 from maestro.core.model import Model
-from maestro.decisions.cost import cost_aware_score
-from maestro.decisions.pareto import front, select
+from maestro.core.money import MICROS_PER_USD
+from maestro.core.rates import load_rates
+from maestro.decisions.cost import Allocation, bill, cost_aware_score
+from maestro.decisions.pareto import Direction, front, select
 from maestro.training.search.request import StudyRequest
 
 STARTUP = 5
@@ -32,7 +34,7 @@ class Best(Model):
     rule: str
 
 
-def directions(objectives: Sequence[str]) -> list[str]:
+def directions(objectives: Sequence[str]) -> list[Direction]:
     """Whether more or less of each objective is better.
 
     >>> directions(["accuracy", "seconds"])
@@ -54,6 +56,24 @@ def reference_seconds(trials: Sequence[TrialInfo], given: float | None) -> tuple
     return max(statistics.median(seconds[:STARTUP]), _LEAST_S), len(seconds) >= STARTUP
 
 
+def seconds_per_dollar() -> float:
+    """How long a trial's core runs for a dollar: the reference by which seconds become money."""
+    return float(1 / (load_rates().micros(core_seconds=1) / MICROS_PER_USD))
+
+
+def trial_micros(seconds: float) -> int:
+    """What a trial costs that holds its core for so many seconds."""
+    return bill(Allocation(wall_s=seconds, cores=1), load_rates()).total
+
+
+def spent_micros(trial: TrialInfo) -> int:
+    """What a trial was billed: for as long as its process held its core."""
+    billed = trial.attributes.get("cost_usd_micros")
+    if billed is not None:
+        return int(billed)
+    return trial_micros(trained_seconds(trial)) if trial.state in {"complete", "pruned"} else 0
+
+
 def trained_seconds(trial: TrialInfo) -> float:
     """The seconds that the trial spent fitting."""
     return max(float(trial.attributes.get("seconds", trial.seconds or 0.0)), _LEAST_S)
@@ -67,8 +87,12 @@ def best(trials: Sequence[TrialInfo], request: StudyRequest, reference_s: float 
     if len(request.objectives) > 1:
         table = [list(trial.values or ()) for trial in done]
         sides = directions(request.objectives)
-        chosen = done[select(table, sides, request.selection_strategy)]  # type: ignore[arg-type]
-        members = tuple(done[at].number for at in front(table, sides))  # type: ignore[arg-type]
+        taken = select(
+            table, sides, request.selection_strategy,
+            weights=request.selection_weights, tolerance=request.selection_tolerance,
+        )  # fmt: skip
+        chosen = done[taken]
+        members = tuple(done[at].number for at in front(table, sides))
         return Best(
             number=chosen.number, params=dict(chosen.params), values=dict(zip(request.objectives, chosen.values or (), strict=True)),
             seconds=trained_seconds(chosen), front=members, rule=f"{request.selection_strategy} of {len(members)} on the front",
@@ -87,6 +111,8 @@ def best(trials: Sequence[TrialInfo], request: StudyRequest, reference_s: float 
     rule = f"{'least' if sign < 0 else 'greatest'} {request.objectives[0]}"
     if request.cost_weight > 0.0:
         rule = f"{request.objectives[0]} − {request.cost_weight:g} × seconds ÷ {reference_s:.4g} s"
+        if request.cost_unit == "usd":
+            rule = f"{request.objectives[0]} − {request.cost_weight:g} × dollars"
     return Best(
         number=chosen.number, params=dict(chosen.params), values={request.objectives[0]: raw_score(chosen, request)},
         score=judged(chosen), seconds=trained_seconds(chosen), rule=rule,

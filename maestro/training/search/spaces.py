@@ -67,6 +67,11 @@ class Space(Model):
     fixed: dict[str, Any] = {}
     dimensions: dict[str, Dimension] = Field(min_length=1)
 
+    @property
+    def numeric(self) -> int:
+        """How many dimensions are numbers."""
+        return sum(not isinstance(dimension, Choice) for dimension in self.dimensions.values())
+
     def suggest(self, trial: Trial) -> dict[str, Any]:
         """The parameters of one trial."""
         chosen: dict[str, Any] = {}

@@ -17,9 +17,11 @@ from maestro.core.errors import Conflict, NotFound
 from maestro.core.jobs import JobRequest, JobStatus, Resources
 from maestro.core.model import Model, Time
 from maestro.core.principals import Principal, PrincipalRole
+from maestro.decisions.pareto import front as pareto_front
 from maestro.training.job import Job
 from maestro.training.search.request import StudyRequest
-from maestro.training.store import JobStore
+from maestro.training.search.scoring import directions
+from maestro.training.store import JobStore, require_tenant
 
 STUDY = "study"
 """The model type of a job that is a study."""
@@ -39,6 +41,8 @@ class StudyRecord(Model):
     best: dict[str, Any] | None = None
     importance: dict[str, float] = {}
     trials: int = 0
+    cost_usd_micros: int = 0
+    stopped: str | None = None
     error: dict[str, Any] | None = None
     created_by: str
     created_at: Time
@@ -53,10 +57,21 @@ class TrialRecord(Model):
     params: dict[str, Any]
     values: tuple[float, ...] | None = None
     seconds: float | None = None
+    wall_s: float | None = None
+    cpu_s: float | None = None
+    peak_memory_bytes: int | None = None
     run_id: str | None = None
     cost_usd_micros: int = 0
     started_at: Time
     finished_at: Time | None = None
+
+
+class HistoryPoint(Model):
+    """A completed trial's objective, and the best up to it."""
+
+    number: int
+    value: float
+    best: float
 
 
 class StudyStore:
@@ -75,10 +90,7 @@ class StudyStore:
             Refused: the principal may not submit.
         """
         by.require(PrincipalRole.SUBMITTER)
-        if not by.may_see(request.tenant_id):
-            raise NotFound(
-                f"tenant {request.tenant_id!r} is not yours", field="tenant_id", remedy="use one of your tenants"
-            )
+        require_tenant(by, request.tenant_id)
         space = request.search_space
         study_id = self._row(request, by)
         job = JobRequest(
@@ -98,7 +110,9 @@ class StudyStore:
         with self._database.begin() as connection:
             connection.execute(
                 update(studies).where(studies.c.id == study_id)
-                .values(status=submitted.status, request=request.document(), finished_at=None, error=None)
+                .values(
+                    status=submitted.status, request=request.document(), finished_at=None, error=None, job_id=submitted.id
+                )
             )  # fmt: skip
         return self.get(study_id, by)
 
@@ -146,6 +160,38 @@ class StudyStore:
             ).mappings()
             return [TrialRecord(**{name: row[name] for name in TrialRecord.model_fields}) for row in rows], int(total)
 
+    def history(self, study_id: str, by: Principal) -> list[HistoryPoint]:
+        """The best objective so far after each completed trial; empty for several objectives."""
+        study = self.get(study_id, by)
+        if len(study.request.objectives) > 1:
+            return []
+        least = directions(study.request.objectives) == ["minimize"]
+        points: list[HistoryPoint] = []
+        for trial in self._completed(study_id):
+            value = (trial.values or (0.0,))[0]
+            so_far = points[-1].best if points else value
+            best = min(value, so_far) if least else max(value, so_far)
+            points.append(HistoryPoint(number=trial.number, value=value, best=best))
+        return points
+
+    def front(self, study_id: str, by: Principal) -> list[TrialRecord]:
+        """The completed trials that no other beats in every objective."""
+        study = self.get(study_id, by)
+        done = self._completed(study_id)
+        if not done:
+            return []
+        members = pareto_front([list(trial.values or ()) for trial in done], directions(study.request.objectives))
+        return [done[at] for at in members]
+
+    def _completed(self, study_id: str) -> list[TrialRecord]:
+        with self._database.read() as connection:
+            rows = connection.execute(
+                select(trials)
+                .where(trials.c.study_id == study_id, trials.c.state == "complete")
+                .order_by(trials.c.number)
+            ).mappings()
+            return [TrialRecord(**{name: row[name] for name in TrialRecord.model_fields}) for row in rows]
+
     def _row(self, request: StudyRequest, by: Principal) -> str:
         where = (studies.c.tenant_id == request.tenant_id, studies.c.name == request.name)
         try:
@@ -171,14 +217,22 @@ class StudyStore:
 
     def _active_job(self, study_id: str) -> str | None:
         with self._database.read() as connection:
-            return _newest_job(connection, study_id, active=True)
+            newest = connection.execute(select(studies.c.job_id).where(studies.c.id == study_id)).scalar()
+            newest = newest or _newest_job(connection, study_id)
+            active = (JobStatus.QUEUED, JobStatus.RUNNING)
+            query = select(jobs.c.id).where(jobs.c.id == newest, jobs.c.status.in_(active))
+            found = connection.execute(query).scalar()
+            return str(found) if found is not None else None
 
     def _record(self, connection: Connection, row: RowMapping) -> StudyRecord:
-        count = connection.execute(
-            select(func.count()).select_from(trials).where(trials.c.study_id == row["id"])
-        ).scalar_one()
+        count, spent = connection.execute(
+            select(func.count(), func.coalesce(func.sum(trials.c.cost_usd_micros), 0)).where(
+                trials.c.study_id == row["id"]
+            )
+        ).one()
         best = dict(row["best"]) if row["best"] else None
         importance = best.pop("importance", {}) if best else {}
+        stopped = best.pop("stopped", None) if best else None
         values = {
             name: row[name]
             for name in (
@@ -196,7 +250,7 @@ class StudyStore:
         }
         return StudyRecord(
             request=StudyRequest.model_validate(row["request"]), best=best, importance=importance, trials=int(count),
-            job_id=_newest_job(connection, row["id"]), **values,
+            job_id=row["job_id"] or _newest_job(connection, row["id"]), cost_usd_micros=int(spent), stopped=stopped, **values,
         )  # fmt: skip
 
 
@@ -214,7 +268,7 @@ def follow_job(connection: Connection, job: Job, now: datetime) -> None:
         best = result.get("best")
         values |= {
             "run_id": result.get("run_id"), "cost_reference_s": result.get("cost_reference_s"),
-            "best": best | {"importance": result.get("importance", {})} if best else None,
+            "best": best | {"importance": result.get("importance", {}), "stopped": result.get("stopped")} if best else None,
         }  # fmt: skip
     connection.execute(update(studies).where(studies.c.id == job.request.params.get("study_id")).values(**values))
 
@@ -225,24 +279,24 @@ def record_trial(connection: Connection, job: JobRequest, fields: dict[str, Any]
     number = int(fields["number"])
     connection.execute(delete(trials).where(trials.c.study_id == study_id, trials.c.number == number))
     values: Sequence[float] | None = fields.get("values")
+    known = fields.get("attributes", {})
     connection.execute(
         trials.insert().values(
             study_id=study_id, number=number, state=str(fields["state"]), params=fields.get("params", {}), values=values,
-            seconds=fields.get("attributes", {}).get("seconds", fields.get("seconds")), run_id=fields.get("run_id"),
+            seconds=known.get("seconds", fields.get("seconds")), wall_s=known.get("wall_s"), cpu_s=known.get("cpu_s"),
+            peak_memory_bytes=known.get("peak_memory_bytes"), run_id=fields.get("run_id"),
             cost_usd_micros=int(fields.get("cost_usd_micros", 0)), started_at=_time(fields.get("started")) or now,
             finished_at=_time(fields.get("finished")),
         )
     )  # fmt: skip
 
 
-def _newest_job(connection: Connection, study_id: str, *, active: bool = False) -> str | None:
-    query = (
+def _newest_job(connection: Connection, study_id: str) -> str | None:
+    """The newest job of a study that was started before studies named their job."""
+    found = connection.execute(
         select(jobs.c.id).where(jobs.c.model_type == STUDY, jobs.c.request["params"]["study_id"].as_string() == study_id)
         .order_by(jobs.c.created_at.desc(), jobs.c.id.desc()).limit(1)
-    )  # fmt: skip
-    if active:
-        query = query.where(jobs.c.status.in_([JobStatus.QUEUED, JobStatus.RUNNING]))
-    found = connection.execute(query).scalar()
+    ).scalar()  # fmt: skip
     return str(found) if found is not None else None
 
 

@@ -1,63 +1,58 @@
-"""Runs a study: resumes what is there, records every trial in MLflow, keeps to its time, freezes its cost reference."""
+"""Runs a study: resumes what is there, keeps to its time and money, freezes its cost reference, ends when going on is not worth it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from maestro.clients import optuna as adapter
 from maestro.clients.mlflow import Tracking
 from maestro.clients.optuna import Studies, TrialInfo
-from maestro.core.errors import BadInput
-from maestro.core.model import Model
-from maestro.core.rates import load_rates
+from maestro.core.errors import BadInput, Conflict
+from maestro.core.money import from_usd
 from maestro.core.seams import Progress
-from maestro.decisions.cost import Allocation, bill, cost_aware_score
-from maestro.training.models import model_type
+from maestro.decisions.cost import cost_aware_score
+from maestro.decisions.search_budget import Budget
+from maestro.decisions.search_pruning import KEEP, hopeless
+from maestro.decisions.search_stopping import StoppingRule, should_stop
 from maestro.training.naming import experiment_name
 from maestro.training.pipeline.preprocess import Prepared
-from maestro.training.search.objective import cross_validate, fold_report, objective_values
+from maestro.training.search.processes import GRACE_S, Ended, Step, TrialProcesses, Trials
+from maestro.training.search.recorder import Recorder, Told
 from maestro.training.search.report import study_page
 from maestro.training.search.request import StudyRequest
+from maestro.training.search.result import REFERENCE, REQUEST, RUN, StudyResult, result_from
 from maestro.training.search.scoring import (
     STARTUP,
-    Best,
-    best,
     directions,
     raw_score,
     reference_seconds,
+    seconds_per_dollar,
+    spent_micros,
     trained_seconds,
+    trial_micros,
 )
+from maestro.training.search.trial_server import Setting
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
 
-REFERENCE = "maestro.cost_reference_s"
-REQUEST = "maestro.request"
-RUN = "maestro.run_id"
+_LOOK_S = 0.5
 
 
-class StudyResult(Model):
-    """What a study came to."""
-
-    name: str
-    run_id: str | None = None
-    trials: int
-    complete: int
-    pruned: int
-    failed: int
-    seconds: float
-    cost_usd_micros: int
-    cost_reference_s: float | None = None
-    best: Best | None = None
-    importance: dict[str, float] = {}
+@dataclass
+class _Running:
+    trial: Trial
+    steps: list[dict[str, float]] = field(default_factory=list)
+    ended_early: bool = False
 
 
 @dataclass
 class StudyRunner:
-    """One study over prepared data.
+    """One study over prepared data; every trial is a process of its own.
 
     Attributes:
         studies: the storage.
@@ -65,7 +60,8 @@ class StudyRunner:
         prepared: the data; only its training side is used.
         tracking: MLflow, or None to record nothing there.
         progress: told after every trial.
-        told: called with each finished trial as plain values.
+        told: called with each finished trial as plain values, its run and its cost; from another thread.
+        processes: a server of trials to share; one is started and ended when it is None.
     """
 
     studies: Studies
@@ -73,77 +69,66 @@ class StudyRunner:
     prepared: Prepared
     tracking: Tracking | None
     progress: Progress
-    told: Callable[[TrialInfo, str | None, int], None] | None = None
+    told: Told | None = None
+    processes: Trials | None = None
 
     def run(self) -> StudyResult:
         """Run the trials that are still missing, then write the report.
 
         Raises:
-            BadInput: the space, an objective or a parameter is wrong.
+            BadInput: the space, the sampler, an objective or a parameter is wrong.
+            Conflict: another process searches with the same money.
             Unreachable: the storage or MLflow does not answer.
         """
         request = self.request
-        space = request.search_space
-        kind = model_type(space.model_type)
         study = self._open()
-        self.studies.recover(study)
+        worst = trial_micros(request.trial_timeout_s + GRACE_S)
+        self.studies.recover(study, {"cost_usd_micros": worst, "lost": True})
         study.set_user_attr(REQUEST, request.document())
         experiment_id, parent = self._parent_run(study)
-        before = [trial for trial in self.studies.trials(study) if trial.state in {"complete", "pruned"}]
-        left = request.n_trials - len(before)
-        count = len(before)
-        self.progress.update(min(count / request.n_trials, 1.0), f"{count} of {request.n_trials} trials")
+        recorder = Recorder(self.tracking, experiment_id, parent, request, self.told)
+        try:
+            before = self.studies.trials(study)
+            if request.budget_usd is not None and any(trial.state == "running" for trial in before):
+                raise Conflict(
+                    f"study {request.name!r} is at work in another process, and its budget is not divided",
+                    field="budget_usd", remedy="wait until it has ended, or search without a budget",
+                )  # fmt: skip
+            ended = [trial for trial in before if trial.state in {"complete", "pruned", "fail"}]
+            known = recorder.recorded() if ended else set()
+            for trial in ended:
+                if trial.number not in known and self.tracking is not None:
+                    recorder.add(trial)
+            search = _Search(self, study, recorder, ended, worst)
+            if search.left > 0:
+                with self._pool() as pool:
+                    pool.load(Setting(request, self.prepared, judged=request.pruner != "none"))
+                    search.run(pool)
+        finally:
+            recorder.close()
+        return self._finish(study, parent, search.stopped)
 
-        def objective(trial: Trial) -> float | list[float]:
-            params = space.suggest(trial)
-            measured = cross_validate(kind, params, self.prepared, request, fold_report(trial, request))
-            values = objective_values(measured, request)
-            if request.cost_weight == 0.0:
-                return values[0] if len(values) == 1 else values
-            reference = self._reference(study, measured.seconds)
-            # less is better: the cost is added to what is minimised
-            sign = 1.0 if directions(request.objectives) == ["maximize"] else -1.0
-            return sign * cost_aware_score(
-                sign * values[0], measured.seconds, cost_weight=request.cost_weight, reference_seconds=reference
-            )
-
-        def after(current: Study, trial: TrialInfo) -> None:
-            nonlocal count
-            count += 1
-            micros = _micros(trained_seconds(trial))
-            run_id = self._log_trial(experiment_id, parent, trial, micros)
-            if self.told is not None:
-                self.told(trial, run_id, micros)
-            self.progress.update(min(count / request.n_trials, 0.99), f"trial {trial.number}: {_words(trial, request)}")
-
-        if left > 0:
-            self.studies.optimize(
-                study, objective, trials=left, jobs=request.n_jobs, timeout_s=request.timeout_s, after=after
-            )
-        return self._finish(study, parent)
+    @contextmanager
+    def _pool(self) -> Iterator[Trials]:
+        if self.processes is not None:
+            yield self.processes
+            return
+        with TrialProcesses() as pool:
+            yield pool
 
     def _open(self) -> Study:
         request = self.request
-        grid = request.search_space.grid() if request.sampler == "grid" else None
+        space = request.search_space
         sampler = adapter.sampler(
-            request.sampler, seed=request.seed, grid=grid, startup=max(STARTUP, min(10, request.n_trials // 3))
-        )
+            request.sampler, seed=request.seed, grid=space.grid() if request.sampler == "grid" else None,
+            startup=max(STARTUP, min(10, request.n_trials // 3)), dimensions=space.numeric,
+        )  # fmt: skip
         return self.studies.open(
             request.storage_name,
             directions(request.objectives),
             sampler,
             adapter.pruner(request.pruner, steps=request.folds),
         )
-
-    def _reference(self, study: Study, seconds: float) -> float:
-        frozen = study.user_attrs.get(REFERENCE)
-        if frozen is not None:
-            return float(frozen)
-        found, final = reference_seconds(self.studies.trials(study), self.request.cost_reference_s)
-        if final and found is not None:
-            study.set_user_attr(REFERENCE, found)
-        # until it is frozen a trial is judged against those before it, the first against itself; `best` judges all by the frozen one
-        return found if found is not None else max(seconds, 1e-6)
 
     def _parent_run(self, study: Study) -> tuple[str, str | None]:
         if self.tracking is None:
@@ -162,114 +147,225 @@ class StudyRunner:
             study.set_user_attr(RUN, run_id)
         return experiment_id, str(run_id)
 
-    def _log_trial(self, experiment_id: str, parent: str | None, trial: TrialInfo, micros: int) -> str | None:
-        if self.tracking is None or parent is None:
-            return None
-        run_id = self.tracking.start_run(
-            experiment_id,
-            f"{self.request.name}-{trial.number}",
-            {
-                "maestro.study": self.request.name,
-                "maestro.trial": str(trial.number),
-                "maestro.trial_state": trial.state,
-            },
-            parent,
-        )
-        metrics = {
-            name: float(value)
-            for name, value in trial.attributes.items()
-            if isinstance(value, int | float) and not isinstance(value, bool)
-        }
-        if trial.values is not None and len(trial.values) == 1:
-            metrics["objective"] = trial.values[0]
-        self.tracking.log(run_id, params=trial.params, metrics=metrics | {"cost_usd": micros / 1e6})
-        self.tracking.end_run(run_id, "FAILED" if trial.state == "fail" else "FINISHED")
-        return run_id
-
-    def _finish(self, study: Study, parent: str | None) -> StudyResult:
+    def _finish(self, study: Study, parent: str | None, stopped: str | None) -> StudyResult:
         trials = self.studies.trials(study)
-        request = self.request
-        if not any(trial.state == "complete" for trial in trials) and any(trial.state == "fail" for trial in trials):
-            raise BadInput("every trial failed", field="dimensions", remedy="see the trials' errors; narrow the space")
-        frozen = study.user_attrs.get(REFERENCE)
-        reference = float(frozen) if frozen is not None else reference_seconds(trials, request.cost_reference_s)[0]
-        if request.cost_weight > 0.0 and frozen is None and reference is not None:
-            study.set_user_attr(REFERENCE, reference)
-        seconds = sum(trained_seconds(trial) for trial in trials if trial.state in {"complete", "pruned"})
-        result = StudyResult(
-            name=request.name, run_id=parent, trials=len(trials), complete=_count(trials, "complete"), pruned=_count(trials, "pruned"),
-            failed=_count(trials, "fail"), seconds=round(seconds, 4), cost_usd_micros=_micros(seconds),
-            cost_reference_s=reference if request.cost_weight > 0.0 else None, best=best(trials, request, reference),
-            importance=self.studies.importance(study),
-        )  # fmt: skip
+        failed = [trial for trial in trials if trial.state == "fail" and not trial.attributes.get("lost")]
+        if failed and not any(trial.state == "complete" for trial in trials):
+            first = str(failed[0].attributes.get("failed", ""))
+            raise BadInput(
+                f"every trial failed: {first}", field="dimensions", remedy="see the trials' errors; narrow the space"
+            )
+        if self.request.cost_weight > 0.0 and study.user_attrs.get(REFERENCE) is None:
+            reference = reference_of(study, trials, self.request)[0]
+            if reference is not None:
+                study.set_user_attr(REFERENCE, reference)
+        result = result_from(self.studies, study, self.request, trials).model_copy(
+            update={"run_id": parent, "stopped": stopped}
+        )
         if self.tracking is not None and parent is not None:
-            self._log_result(study, parent, result)
+            metrics = {
+                "trials": result.trials, "trials_complete": result.complete, "trials_pruned": result.pruned,
+                "train_seconds": result.seconds, "cost_usd": result.cost_usd_micros / 1e6,
+            }  # fmt: skip
+            if result.best is not None:
+                metrics |= {f"best_{name}": value for name, value in result.best.values.items()}
+            tags = {"maestro.best_trial": str(result.best.number) if result.best else ""}
+            self.tracking.log(parent, metrics=metrics, tags=tags)
+            self.tracking.log_text(parent, study_page(study, self.request, result), "study.html")
+            self.tracking.end_run(parent, "FINISHED")
         self.progress.update(1.0, f"{result.complete} trials completed, {result.pruned} pruned")
         return result
 
-    def _log_result(self, study: Study, parent: str, result: StudyResult) -> None:
-        tracking = self.tracking
-        if tracking is None:
-            return
-        metrics = {
-            "trials": result.trials,
-            "trials_complete": result.complete,
-            "trials_pruned": result.pruned,
-            "train_seconds": result.seconds,
-            "cost_usd": result.cost_usd_micros / 1e6,
-        }
-        if result.best is not None:
-            metrics |= {f"best_{name}": value for name, value in result.best.values.items()}
-        tracking.log(
-            parent, metrics=metrics, tags={"maestro.best_trial": str(result.best.number) if result.best else ""}
+
+class _Search:
+    """The loop: asks for trials, starts them while time, money and sense allow it, judges their steps, tells their ends."""
+
+    def __init__(
+        self, runner: StudyRunner, study: Study, recorder: Recorder, before: list[TrialInfo], worst: int
+    ) -> None:
+        request = runner.request
+        self.stopped: str | None = None
+        done = [trial for trial in before if trial.state in {"complete", "pruned"}]
+        self.left = request.n_trials - len(done)
+        self._runner, self._request, self._study, self._recorder = runner, request, study, recorder
+        self._studies, self._space = runner.studies, request.search_space
+        self._count = len(done)
+        self._trials = done
+        self._worst = worst
+        total = from_usd(request.budget_usd) if request.budget_usd is not None else None
+        self._budget = Budget(total, spent=sum(map(spent_micros, before)))
+        self._sides: Any = directions(request.objectives)
+        self._deadline = time.monotonic() + request.timeout_s if request.timeout_s is not None else float("inf")
+        self._running: dict[int, _Running] = {}
+        self._failures = 0
+        runner.progress.update(min(self._count / request.n_trials, 1.0), f"{self._count} of {request.n_trials} trials")
+
+    def run(self, pool: Trials) -> None:
+        try:
+            self._loop(pool)
+        except BaseException:
+            pool.drop()
+            for running in self._running.values():
+                # what is cut off is tried again when the study is resumed, and booked at its worst until then
+                self._studies.tell(
+                    self._study, running.trial, "fail", None, {"lost": True, "cost_usd_micros": self._worst}
+                )
+            raise
+
+    def _loop(self, pool: Trials) -> None:
+        while True:
+            while self._may_start():
+                self._start(pool)
+            if not self._running:
+                return
+            for event in pool.wait(_LOOK_S):
+                if event.number not in self._running:
+                    continue
+                if isinstance(event, Step):
+                    go = self._judge(self._running[event.number], event)
+                    if self._request.pruner != "none" and event.step < self._request.folds:
+                        pool.answer(event.number, go=go)
+                else:
+                    self._end(event)
+
+    def _may_start(self) -> bool:
+        request = self._request
+        if self.stopped or self.left <= 0 or len(self._running) >= request.n_jobs:
+            return False
+        if time.monotonic() >= self._deadline:
+            self.stopped = f"the time budget of {request.timeout_s:g} s is over"
+        elif adapter.is_exhausted(self._study):
+            self.stopped = "the grid has been tried to its end"
+        elif self._budget.free is not None and self._worst > self._budget.free:
+            if self._running:
+                # what runs may cost less than was set aside for it
+                return False
+            self.stopped = f"the budget is spent: {self._budget.free} micro-dollars are left, the next trial may cost {self._worst}"
+        return self.stopped is None
+
+    def _start(self, pool: Trials) -> None:
+        trial, params = self._studies.ask(self._study, self._space.suggest)
+        if not self._budget.reserve(trial.number, self._worst):
+            raise AssertionError("a trial was started that the budget has no room for")
+        self.left -= 1
+        self._running[trial.number] = _Running(trial)
+        pool.start(trial.number, params, self._request.trial_timeout_s)
+
+    def _judge(self, running: _Running, step: Step) -> bool:
+        """Note a step; returns whether the trial goes on."""
+        request = self._request
+        means = step.means | {"seconds": step.seconds}
+        unknown = [name for name in request.objectives if name not in means]
+        if unknown:
+            raise BadInput(
+                f"objective {unknown[0]!r} is not a metric of {self._space.model_type}", field="objectives",
+                remedy=f"choose from {', '.join(means)}",
+            )  # fmt: skip
+        running.steps.append(means)
+        if request.pruner == "none" or step.step >= request.folds:
+            return True
+        if len(request.objectives) == 1 and request.cost_weight == 0.0:
+            go = not self._studies.report(running.trial, means[request.objectives[0]], step.step)
+        else:
+            others = [self._at(trial.attributes.get("steps", ()), step.step) for trial in self._trials]
+            own = self._weighed(means, step.step)
+            go = not hopeless(own, [row for row in others if row is not None], self._sides, KEEP[request.pruner])
+        running.ended_early = not go
+        return go
+
+    def _at(self, steps: Any, step: int) -> list[float] | None:
+        return self._weighed(steps[step - 1], step) if len(steps) >= step else None
+
+    def _weighed(self, means: dict[str, float], step: int) -> list[float]:
+        """The objectives at a step; with a cost weight the score less the cost that the whole trial is heading for."""
+        request = self._request
+        values = [means[name] for name in request.objectives]
+        if request.cost_weight == 0.0:
+            return values
+        return [self._costed(values[0], means["seconds"] * request.folds / step)]
+
+    def _costed(self, value: float, seconds: float) -> float:
+        reference, final = reference_of(self._study, self._trials, self._request)
+        if final and reference is not None and self._study.user_attrs.get(REFERENCE) is None:
+            self._study.set_user_attr(REFERENCE, reference)
+        # until it is frozen a trial is judged against those before it, the first against itself; `best` judges all by the frozen one
+        by = reference if reference is not None else max(seconds, 1e-6)
+        # less is better: the cost is added to what is minimised
+        sign = 1.0 if self._sides == ["maximize"] else -1.0
+        return sign * cost_aware_score(
+            sign * value, seconds, cost_weight=self._request.cost_weight, reference_seconds=by
         )
-        tracking.log_text(parent, study_page(study, self.request, result), "study.html")
-        tracking.end_run(parent, "FINISHED")
+
+    def _end(self, ended: Ended) -> None:
+        running = self._running.pop(ended.number)
+        request = self._request
+        micros = trial_micros(ended.wall_s)
+        self._budget.settle(ended.number, micros)
+        facts: dict[str, Any] = dict(running.steps[-1]) if running.steps else {}
+        facts |= {
+            "cost_usd_micros": micros, "wall_s": round(ended.wall_s, 4), "cpu_s": round(ended.cpu_s, 4),
+            "peak_memory_bytes": ended.peak_memory_bytes,
+            "steps": [{name: step[name] for name in {*request.objectives, "seconds"}} for step in running.steps],
+        }  # fmt: skip
+        if ended.timed_out:
+            facts["timed_out"] = True
+            facts.setdefault("seconds", ended.wall_s)
+        if ended.failed:
+            facts["failed"] = ended.failed[:1000]
+        values = None
+        if ended.metrics is not None:
+            values = [ended.metrics[name] for name in request.objectives]
+            if request.cost_weight > 0.0:
+                values = [self._costed(values[0], ended.metrics["seconds"])]
+        state: Any = (
+            "complete" if values is not None else "pruned" if running.ended_early or ended.timed_out else "fail"
+        )
+        told = self._studies.tell(self._study, running.trial, state, values, facts)
+        self._recorder.add(told)
+        if ended.problem is not None:
+            from maestro.training.child import problem_error
+
+            raise problem_error(ended.problem)
+        if state == "fail":
+            self._failures += 1
+        else:
+            self._trials.append(told)
+        self._count += 1
+        self._runner.progress.update(
+            min(self._count / request.n_trials, 0.99), f"trial {told.number}: {_words(told, request)}"
+        )
+        if state == "complete":
+            self._consider()
+
+    def _consider(self) -> None:
+        """End the search once what the next trial may gain is worth less than what it costs."""
+        request = self._request
+        if request.value_per_point_usd is None:
+            return
+        done = [trial for trial in self._trials if trial.state == "complete"]
+        sign = 1.0 if self._sides == ["maximize"] else -1.0
+        rule = StoppingRule(value_per_point=from_usd(request.value_per_point_usd))
+        verdict = should_stop(
+            [sign * raw_score(trial, request) for trial in done],
+            [spent_micros(trial) for trial in done],
+            rule,
+            trials_left=self.left,
+        )
+        if verdict.stop:
+            self.stopped = verdict.reason
 
 
-def result_of(studies: Studies, name: str) -> tuple[StudyRequest | None, StudyResult, list[TrialInfo]]:
-    """A stored study, its result so far and its trials.
-
-    Raises:
-        NotFound: no such study.
-    """
-    study = studies.load(name)
-    trials = studies.trials(study)
-    document = study.user_attrs.get(REQUEST)
-    request = StudyRequest.model_validate(document) if document else None
+def reference_of(study: Study, trials: list[TrialInfo], request: StudyRequest) -> tuple[float | None, bool]:
+    """The seconds that count as one unit of cost, and whether they are final: frozen, given, money's, or the median so far."""
     frozen = study.user_attrs.get(REFERENCE)
-    seconds = sum(trained_seconds(trial) for trial in trials if trial.state in {"complete", "pruned"})
-    result = StudyResult(
-        name=name, run_id=study.user_attrs.get(RUN), trials=len(trials), complete=_count(trials, "complete"), pruned=_count(trials, "pruned"),
-        failed=_count(trials, "fail"), seconds=round(seconds, 4), cost_usd_micros=_micros(seconds), cost_reference_s=frozen,
-        best=best(trials, request, frozen) if request else None, importance=studies.importance(study),
-    )  # fmt: skip
-    return request, result, trials
-
-
-def _count(trials: list[TrialInfo], state: str) -> int:
-    return sum(trial.state == state for trial in trials)
-
-
-def _micros(seconds: float) -> int:
-    return bill(Allocation(wall_s=seconds, cores=1), load_rates()).total
+    if frozen is not None:
+        return float(frozen), True
+    if request.cost_unit == "usd":
+        return seconds_per_dollar(), True
+    return reference_seconds(trials, request.cost_reference_s)
 
 
 def _words(trial: TrialInfo, request: StudyRequest) -> str:
     if trial.state != "complete":
         return trial.state
     return f"{request.objectives[0]} {raw_score(trial, request):.4g} in {trained_seconds(trial):.2g} s"
-
-
-def write_page(studies: Studies, name: str, request: StudyRequest, result: StudyResult, path: Path) -> None:
-    """Write the study's page to a file.
-
-    Raises:
-        BadInput: the file cannot be written.
-    """
-    try:
-        path.write_text(study_page(studies.load(name), request, result))
-    except OSError as error:
-        raise BadInput(
-            f"{path} cannot be written: {error.strerror}", field="--html", remedy="correct the path"
-        ) from None

@@ -24,6 +24,7 @@ from maestro.core.principals import Principal, PrincipalRole
 from maestro.core.settings import DatabaseSettings, Settings, TrainingSettings
 from maestro.lifecycle.bootstrap import prepare
 from maestro.lifecycle.composition import Platform
+from maestro.training.advice import Advice
 from maestro.training.job import Lease
 from tests.training.test_leases import BILL, OUTCOME
 
@@ -231,6 +232,7 @@ def test_views_and_advice_are_read(client: TestClient, by: As, platform: Platfor
     advice = client.get("/ai/training/advice", headers=boss).json()["items"]
     # half a core for ten seconds was used of four: 0.5 and a fifth, by quarters
     assert [(item["cores"], item["memory_gib"], item["attempts"]) for item in advice] == [(0.75, 1.25, 3)]
+    Advice.model_validate(advice[0])
     assert advice[0]["saved_usd_micros"] == 3 * (556 - 104)
     assert "at most 0.50 cores and 1.00 GiB were used" in advice[0]["reason"]
 

@@ -1,0 +1,41 @@
+"""Which trials are hopeless: the median rule for one objective, dominance for several."""
+
+from __future__ import annotations
+
+import statistics
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from maestro.core.errors import BadInput
+from maestro.decisions.pareto import front
+from maestro.decisions.search_pruning import KEEP, STARTUP, hopeless
+
+ROWS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=STARTUP, max_size=30)
+
+
+@given(st.lists(st.integers(0, 9), min_size=STARTUP, max_size=30), st.integers(0, 9))
+def test_one_objective_is_the_median_rule(others: list[int], own: int) -> None:
+    table = [(float(value),) for value in others]
+    if hopeless((own,), table, ("maximize",), KEEP["median"]):
+        assert own < statistics.median_high(others)
+    elif own < statistics.median_low(others):
+        raise AssertionError("below the median and not ended")
+
+
+@given(ROWS, st.sampled_from(sorted(KEEP)))
+def test_what_is_on_the_front_never_ends(rows: list[tuple[int, int]], pruner: str) -> None:
+    sides = ("maximize", "minimize")
+    for member in front(rows, sides):
+        others = [row for at, row in enumerate(rows) if at != member]
+        assert not hopeless(rows[member], others, sides, KEEP[pruner])
+
+
+def test_nobody_is_judged_before_enough_have_come_as_far_and_mistakes_are_named() -> None:
+    assert not hopeless((0.0,), [(1.0,)] * (STARTUP - 1), ("maximize",), 0.5)
+    assert hopeless((0.0,), [(1.0,)] * STARTUP, ("maximize",), 0.5)
+    with pytest.raises(BadInput, match="keep"):
+        hopeless((0.0,), [], ("maximize",), 0.0)
+    with pytest.raises(BadInput, match="number of objectives"):
+        hopeless((0.0, 1.0), [(1.0,)], ("maximize", "minimize"), 0.5)

@@ -18,11 +18,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from maestro import __version__
 from maestro.clients.home import Home
 from maestro.clients.mlflow import Tracking
 from maestro.core import errors
 from maestro.core.errors import BadInput, MaestroError, Unreachable
 from maestro.core.settings import settings
+from maestro.observability.trace_exporting import trace_exporting
+from maestro.observability.tracing import start_span
 from maestro.training.backends import Attempt
 from maestro.training.distribution import Group
 from maestro.training.models import check_model_type
@@ -30,7 +33,7 @@ from maestro.training.pipeline.command import COMMAND, follow_command, run_comma
 from maestro.training.pipeline.load import NO_DATA, Loaded, load
 from maestro.training.pipeline.run import follow, run_pipeline
 from maestro.training.search.store import STUDY
-from maestro.training.signals import SignalProgress, log, send
+from maestro.training.signals import UNTOLD, SignalProgress, log, send
 
 
 def main(arguments: list[str]) -> int:
@@ -42,18 +45,26 @@ def main(arguments: list[str]) -> int:
         group = Group.of()
         if not group.leads:
             return _follow(attempt, group)
-        send("result", _work(attempt, began))
+        with (
+            trace_exporting("maestro-training", __version__),
+            start_span(
+                "train",
+                parent=os.environ.get("TRACEPARENT"),
+                attributes={"maestro.model_type": attempt.request.model_type},
+            ),
+        ):
+            result = _work(attempt, began)
+        if not send("result", result):
+            return UNTOLD
     except MaestroError as error:
         log(f"{error.title}: {error.detail}", "error")
-        send("error", error.problem())
-        return error.exit_code
+        return error.exit_code if send("error", error.problem()) else UNTOLD
     except OSError as error:
         problem = Unreachable(
             f"the attempt cannot be written: {error}", remedy="free disk space", component="disk"
         ).problem()
         log(problem["detail"], "error")
-        send("error", problem)
-        return 3
+        return 3 if send("error", problem) else UNTOLD
     except Exception as error:  # noqa: BLE001 - training runs other people's code: its failure is a fact to report
         for line in traceback.format_exc().splitlines():
             log(line, "error")

@@ -16,8 +16,12 @@ LEVELS = ("debug", "info", "warning", "error")
 _lock = threading.Lock()
 
 
-def send(kind: str, fields: dict[str, Any], stream: TextIO | None = None) -> None:
-    """Write one marked line and flush it. Never raises: the listener may be gone."""
+UNTOLD = 74
+"""Exit status of work that could not say what came of it: its output cannot be written (EX_IOERR of sysexits)."""
+
+
+def send(kind: str, fields: dict[str, Any], stream: TextIO | None = None) -> bool:
+    """Write one marked line and flush it; whether that could be done. Never raises: the listener may be gone, or the disk full."""
     line = MARK + json.dumps({"kind": kind, **fields}, allow_nan=False, default=str)
     out = stream or sys.stdout
     try:
@@ -25,7 +29,8 @@ def send(kind: str, fields: dict[str, Any], stream: TextIO | None = None) -> Non
             out.write(line + "\n")
             out.flush()
     except (OSError, ValueError):
-        return
+        return False
+    return True
 
 
 def parse(line: str) -> tuple[str, dict[str, Any]]:

@@ -17,11 +17,12 @@ from pydantic import ValidationError
 from maestro.core.errors import Fenced, MaestroError, Unreachable
 from maestro.core.rates import RateCard, load_rates
 from maestro.core.settings import TrainingSettings
+from maestro.observability.tracing import Span, end_span, open_span
 from maestro.training.backends import Attempt, BackendStatus, Phase, TrainingBackend
 from maestro.training.billing import bill_attempt
 from maestro.training.job import Bill, Lease, LogLine, Outcome
 from maestro.training.leases import Leases
-from maestro.training.signals import LEVELS, parse
+from maestro.training.signals import LEVELS, UNTOLD, parse
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ class _Running:
     cancel: bool = False
     lost: bool = False
     bill: Bill | None = None
+    span: Span = field(default_factory=lambda: open_span("training attempt"))
 
 
 class Worker:
@@ -126,11 +128,17 @@ class Worker:
     def _start(self, lease: Lease) -> None:
         now = self._clock.monotonic()
         folder = self._attempts / lease.job_id / str(lease.fence)
+        span = open_span(
+            "training attempt",
+            parent=lease.traceparent,
+            kind="consumer",
+            attributes={"maestro.job": lease.job_id, "maestro.attempt": lease.attempt},
+        )
         attempt = Attempt(
             job_id=lease.job_id, attempt=lease.attempt, fence=lease.fence, request=lease.request, submitted_by=lease.submitted_by,
-            folder=folder, environment=self._environment,
+            folder=folder, environment=self._environment | {"TRACEPARENT": span.traceparent},
         )  # fmt: skip
-        running = _Running(lease, attempt, self._backends[lease.request.backend], now, now)
+        running = _Running(lease, attempt, self._backends[lease.request.backend], now, now, span=span)
         try:
             running.backend.submit(attempt)
         except MaestroError as error:
@@ -146,7 +154,9 @@ class Worker:
             return
         with self._lock:
             self._running[lease.job_id] = running
-        log.info("started %s attempt %d (fence %d)", lease.job_id, lease.attempt, lease.fence)
+        log.info(
+            "started %s attempt %d (fence %d)", lease.job_id, lease.attempt, lease.fence, extra={"trace": span.trace_id}
+        )
 
     def _beat(self, stop: threading.Event) -> None:
         while not stop.wait(self._options.heartbeat_s):
@@ -222,6 +232,11 @@ class Worker:
         log.info("completed %s", running.lease.job_id)
 
     def _fail(self, running: _Running, status: BackendStatus, *, retry: bool) -> None:
+        if running.error is None and status.exit_code == UNTOLD:
+            running.error = Unreachable(
+                f"the attempt's output in {running.attempt.folder.parent.name} cannot be written: its disk is full",
+                remedy="free disk space where the worker keeps its attempts, then retry the job", component="disk",
+            ).problem()  # fmt: skip
         error = running.error or {
             "type": "urn:maestro:problem:training-failed", "title": "Training failed", "status": 500,
             "detail": status.reason or "the training process failed", "remedy": "see the job's log",
@@ -244,6 +259,7 @@ class Worker:
         with self._lock:
             self._running.pop(running.lease.job_id, None)
         running.backend.forget(running.attempt.handle)
+        end_span(running.span, str(running.error.get("detail")) if running.error else None)
         # what is worth keeping is in MLflow and the database
         shutil.rmtree(running.attempt.folder, ignore_errors=True)
 

@@ -114,6 +114,23 @@ def test_jobs_run_report_are_published_and_billed(jobs: JobStore, start: Start, 
     assert not list((tmp_path / "attempts").glob("*/*"))
 
 
+def test_a_disk_that_is_full_in_mid_run_is_said_and_loses_nothing(jobs: JobStore, start: Start, tmp_path: Path) -> None:
+    """The kernel refuses what the attempt writes beyond 40 kB, its result included."""
+    own = {"pids": str(tmp_path / "pids"), "lines": 200, "file_bytes": 40_000}
+    full = jobs.submit(request_for(params=own, max_retries=1), ADA)
+    waiting = jobs.submit(request_for(params={"pids": str(tmp_path / "pids")}), ADA)
+    start("w")
+    failed = until(jobs, full.id, lambda item: item.status.is_final)
+    assert (failed.status, failed.attempt, failed.run_id) == (JobStatus.FAILED, 2, None)
+    assert failed.error is not None
+    assert (failed.error["status"], failed.error["component"]) == (503, "disk")
+    assert "its disk is full" in failed.error["detail"]
+    assert "free disk space" in failed.error["remedy"]
+    assert any(line.message.startswith("line 3 ") for line in jobs.logs(full.id, ADA)), "what was said before is kept"
+    assert until(jobs, waiting.id, lambda item: item.status.is_final).status is JobStatus.COMPLETED
+    assert not list((tmp_path / "attempts").glob("*/*")), "a failed attempt leaves nothing on the disk"
+
+
 def test_cancel_stops_the_work(jobs: JobStore, start: Start, tmp_path: Path) -> None:
     job = jobs.submit(request_for(params={"pids": str(tmp_path / "pids"), "seconds": 60}), ADA)
     start("w")

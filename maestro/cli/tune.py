@@ -171,8 +171,9 @@ def run_request(request: StudyRequest, html: Path | None, as_json: bool) -> None
     """Run a study in this process, against the running MLflow, and print what came of it."""
     from maestro.clients.mlflow import Tracking
     from maestro.clients.optuna import Studies, check_sampler
+    from maestro.training.models import model_type
     from maestro.training.pipeline.load import load
-    from maestro.training.pipeline.preprocess import preprocess
+    from maestro.training.pipeline.run import prepare
     from maestro.training.search.processes import TrialProcesses
     from maestro.training.search.result import write_page
     from maestro.training.search.study import StudyRunner
@@ -184,7 +185,9 @@ def run_request(request: StudyRequest, html: Path | None, as_json: bool) -> None
     studies = Studies(storage_url())
     with TrialProcesses() as processes, progress(f"study {request.name}") as bar:
         bar.update(0.0, "loading features")
-        prepared = preprocess(load(request.data, home.features, home.data), seed=request.seed)
+        space = request.search_space
+        loaded = load(request.data, home.features, home.data)
+        prepared = prepare(model_type(space.model_type), loaded, space.fixed, request.seed)
         result = StudyRunner(studies, request, prepared, tracking, bar, None, processes).run()
     if html is not None:
         write_page(studies, request.storage_name, request, result, html)

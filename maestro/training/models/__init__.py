@@ -16,8 +16,18 @@ from maestro.training.models.regressor import Regressor
 from maestro.training.models.tensorflow import TensorFlow
 
 __all__ = [
-    "GROUP", "MODEL_TYPES", "Backtesting", "Distributed", "Folding", "ModelType", "Preparing", "Resumable", "check_model_type",
-    "known_model_types", "model_type",
+    "GROUP",
+    "MODEL_TYPES",
+    "PROGRAMS",
+    "Backtesting",
+    "Distributed",
+    "Folding",
+    "ModelType",
+    "Preparing",
+    "Resumable",
+    "check_model_type",
+    "known_model_types",
+    "model_type",
 ]  # fmt: skip
 
 GROUP = "maestro.model_types"

@@ -12,9 +12,10 @@ from maestro.clients.optuna import Studies, TrialInfo
 from maestro.core.seams import Progress
 from maestro.training.backends import Attempt
 from maestro.training.job import Outcome
+from maestro.training.models import model_type
 from maestro.training.naming import experiment_name
 from maestro.training.pipeline.load import load
-from maestro.training.pipeline.preprocess import preprocess
+from maestro.training.pipeline.run import prepare
 from maestro.training.search.processes import TrialProcesses
 from maestro.training.search.request import StudyRequest
 from maestro.training.search.storage import storage_url
@@ -41,7 +42,8 @@ def run_study(
     # its libraries load while the data do
     with TrialProcesses() as processes:
         loaded = load(request.data, home.features, home.data)
-        prepared = preprocess(loaded, seed=request.seed)
+        space = request.search_space
+        prepared = prepare(model_type(space.model_type), loaded, space.fixed, request.seed)
         say(f"searching {request.space} on {len(prepared.train)} rows of {loaded.info.dataset} {loaded.info.version}")
         studies = Studies(storage_url(home))
         result = StudyRunner(studies, request, prepared, tracking, progress, told, processes).run()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from maestro.core.errors import BadInput
-from maestro.training.models import ModelType
+from maestro.training.models import Folding, ModelType
 from maestro.training.pipeline.preprocess import Prepared
 from maestro.training.search.request import StudyRequest
 
@@ -51,7 +51,8 @@ def cross_validate(
     missing = any(feature.nullable for feature in prepared.features)
     found: list[dict[str, float]] = []
     seconds = 0.0
-    for step, (fit, test) in enumerate(splitter.split(prepared.train, target), start=1):
+    parts = kind.folds(prepared, request.folds) if isinstance(kind, Folding) else splitter.split(prepared.train, target)
+    for step, (fit, test) in enumerate(parts, start=1):
         model = kind.build(params, request.seed, has_missing=missing)
         began = time.perf_counter()
         model.fit(prepared.train.iloc[fit], target[fit])

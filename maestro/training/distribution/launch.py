@@ -15,9 +15,12 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 from maestro.training.distribution.rendezvous import free_port
 
+_LEASH = Path(__file__).parents[1] / "backends" / "leash.py"
 _USER_ERRORS = frozenset({2, 4})
 _GRACE_S = 3.0
 
@@ -49,11 +52,11 @@ class Launch:
         }  # fmt: skip
         core = self.cores[rank % len(self.cores)] if self.cores else None
         process = subprocess.Popen(
-            self.command, env=environment, start_new_session=True, stdout=None if rank == 0 else subprocess.PIPE,
-            stderr=None if rank == 0 else subprocess.STDOUT,
+            # under the leash a worker does not outlive this process, however it ends
+            [sys.executable, "-S", str(_LEASH), str(os.getpid()), *self.command], env=environment, start_new_session=True,
+            stdout=None if rank == 0 else subprocess.PIPE, stderr=None if rank == 0 else subprocess.STDOUT,
+            preexec_fn=None if core is None else partial(os.sched_setaffinity, 0, {core}),
         )  # fmt: skip
-        if core is not None:
-            os.sched_setaffinity(process.pid, {core})
         if rank:
             threading.Thread(target=_prefix, args=(process, rank), daemon=True).start()
         return process

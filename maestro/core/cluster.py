@@ -11,7 +11,13 @@ from pydantic import BaseModel, Field
 class ClusterTraining(BaseModel):
     """What training jobs look like in the cluster (`MAESTRO_CLUSTER__TRAINING__*`)."""
 
+    backends: tuple[Literal["kubeflow", "trainer"], ...] = Field(
+        default=(), description="the cluster backends that API and workers offer beside `local`"
+    )
     namespace: str = "kubeflow-training"
+    templates: Path | None = Field(
+        default=None, description="folder such as training/templates: what a site adds to the pods of a framework"
+    )
     image: str = Field(default="localhost/maestro-ml/training:0.1.0", description="runs jobs of every framework")
     images: dict[str, str] = Field(default={}, description="framework to image, where it is another")
     pull_policy: Literal["IfNotPresent", "Always", "Never"] = "IfNotPresent"

@@ -10,11 +10,8 @@ import pytest
 
 from maestro.clients.kubernetes.connection import Connection
 from maestro.clients.kubernetes.objects import Cluster, Ref
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Make the marker known."""
-    config.addinivalue_line("markers", "cluster: needs a Kubernetes API server; KUBECONFIG says which")
+from tests.governance.conftest import kit, make_kit, policy, store  # noqa: F401 - fixtures of rollouts
+from tests.security.vault_server import vault_server  # noqa: F401 - a fixture
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,7 @@ from maestro.security.statements import (
     write_envelope,
 )
 from maestro.security.trust import add_key
+from tests.security.vault_server import vault_server  # noqa: F401 - a fixture
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DIGEST = "sha256:" + "a" * 64

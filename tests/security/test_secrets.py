@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from maestro.core.errors import BadInput, NotFound, Refused
+from maestro.clients.vault import Vault
+from maestro.core.errors import BadInput, NotFound, Refused, Unauthenticated, Unreachable
 from maestro.core.seams import SecretStore
-from maestro.security.secrets import KINDS, EnvironmentSecrets, FileSecrets, secret_store
+from maestro.security.secrets import KINDS, EnvironmentSecrets, FileSecrets, VaultSecrets, secret_store
+from tests.security.vault_server import VaultServer
 
-STORES: dict[str, Callable[[Path], SecretStore]] = {
-    "environment": lambda folder: EnvironmentSecrets({}),
-    "file": lambda folder: FileSecrets(folder / "secrets"),
+STORES: dict[str, Callable[[Path, pytest.FixtureRequest], SecretStore]] = {
+    "environment": lambda folder, _: EnvironmentSecrets({}),
+    "file": lambda folder, _: FileSecrets(folder / "secrets"),
+    "vault": lambda folder, request: VaultSecrets(request.getfixturevalue("vault"), prefix=f"t/{folder.name}"),
 }
 
 
 @pytest.fixture(params=sorted(STORES))
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> SecretStore:
-    return STORES[request.param](tmp_path)
+    return STORES[request.param](tmp_path, request)
+
+
+@pytest.fixture
+def vault(vault_server: VaultServer) -> Vault:
+    """A client of the real server, as root."""
+    return Vault(vault_server.address, token=vault_server.token)
 
 
 def test_every_kind_is_in_the_suite() -> None:
@@ -98,3 +109,42 @@ def test_an_unknown_store_is_refused_with_the_known_ones(address: str) -> None:
 def test_the_factory_makes_what_it_names(tmp_path: Path) -> None:
     assert isinstance(secret_store("environment"), EnvironmentSecrets)
     assert isinstance(secret_store(f"file:{tmp_path}"), FileSecrets)
+
+
+def test_the_factory_makes_a_vault_where_the_environment_says(
+    vault_server: VaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("VAULT_ADDR", raising=False)
+    with pytest.raises(Unreachable, match="where Vault is"):
+        secret_store("vault:secret/maestro")
+    monkeypatch.setenv("VAULT_ADDR", vault_server.address)
+    monkeypatch.delenv("VAULT_TOKEN", raising=False)
+    monkeypatch.delenv("VAULT_ROLE", raising=False)
+    with pytest.raises(Unauthenticated, match="how to sign in"):
+        secret_store("vault:secret/maestro")
+    monkeypatch.setenv("VAULT_TOKEN", vault_server.token)
+    store = secret_store("vault:secret/factory")
+    store.put("a", "1")
+    assert store.get("a") == "1"
+
+
+def test_what_vault_refuses_is_told_with_the_remedy(vault_server: VaultServer, vault: Vault) -> None:
+    with pytest.raises(Refused, match="cannot read secret/maestro/x") as refused:
+        VaultSecrets(Vault(vault_server.address, token="wrong")).get("x")
+    assert "policy" in refused.value.remedy
+    assert "wrong" not in str(refused.value)
+    with pytest.raises(NotFound):
+        VaultSecrets(vault, mount="nowhere").get("x")
+    with pytest.raises(Unreachable, match="does not answer"):
+        VaultSecrets(Vault("http://127.0.0.1:9", token="x")).get("x")
+
+
+def test_a_secret_that_was_deleted_is_missing(vault_server: VaultServer, vault: Vault) -> None:
+    store = VaultSecrets(vault, prefix="deleted")
+    store.put("a", "1")
+    subprocess.run(
+        ["vault", "kv", "delete", "secret/deleted/a"], check=True, capture_output=True,
+        env=os.environ | {"VAULT_ADDR": vault_server.address, "VAULT_TOKEN": vault_server.token},
+    )  # fmt: skip
+    with pytest.raises(NotFound, match="there is no secret a"):
+        store.get("a")

@@ -9,6 +9,7 @@ from maestro.clients.kubernetes.objects import Cluster
 from maestro.core.cluster import ClusterServing
 from maestro.core.errors import BadInput
 from maestro.serving.targets.fleet import Fleet
+from maestro.serving.targets.graph_map import graph_name
 from maestro.serving.targets.httproute import HttpRoute
 from maestro.serving.targets.kubernetes import Carrier, KubernetesTarget
 from maestro.serving.targets.replicas import Addresses, endpoints
@@ -17,7 +18,7 @@ from maestro.serving.targets.router import Router
 from maestro.serving.targets.selector import ServiceSelector
 from maestro.serving.targets.slots import Slots
 
-__all__ = ["TRAFFIC", "KubernetesTarget", "kubernetes_target"]
+__all__ = ["TRAFFIC", "KubernetesTarget", "kubernetes_target", "served_models"]
 
 TRAFFIC = ("router", "httproute", "selector", "rolling")
 """The ways of carrying a graph out."""
@@ -57,3 +58,9 @@ def kubernetes_target(
     return KubernetesTarget(
         cluster, options, home, model, carrier, trust_path=trust_path, allow_unsigned=allow_unsigned
     )
+
+
+def served_models(cluster: Cluster, options: ClusterServing) -> tuple[str, ...]:
+    """The models whose graph is in the cluster; none when it cannot be read."""
+    name = graph_name(cluster, options.namespace, options.graph)
+    return () if name is None else (name,)

@@ -10,6 +10,8 @@ from maestro.core.graph import InferenceGraph
 from maestro.serving.swap import parse_graph
 
 KEY = "graph.yaml"
+SAMPLE = "sample"
+"""The model of the graph that the manifests bring: it gives way to the first model that is rolled out."""
 
 
 class GraphMap:
@@ -62,6 +64,8 @@ class GraphMap:
         if not text:
             return None, version
         graph = parse_graph(text.encode(), f"{self._ref} key {KEY}")
+        if graph.metadata.name == SAMPLE != self._model:
+            return None, version
         if graph.metadata.name != self._model:
             raise BadInput(
                 f"{self._ref} holds the graph of {graph.metadata.name!r}, not of {self._model!r}", field="metadata.name",
@@ -78,3 +82,15 @@ class GraphMap:
             f"the graph of {self._model} in {self._ref} is at revision {revision}, expected {expected}",
             field="metadata.revision", remedy="read it again and decide again", revision=revision,
         )  # fmt: skip
+
+
+def graph_name(cluster: Cluster, namespace: str, name: str) -> str | None:
+    """The model whose graph a ConfigMap holds; None when there is none that can be read."""
+    found = cluster.find(Ref("v1", "ConfigMap", name, namespace))
+    text = ((found or {}).get("data") or {}).get(KEY)
+    if not text:
+        return None
+    try:
+        return parse_graph(text.encode(), KEY).metadata.name
+    except BadInput:
+        return None

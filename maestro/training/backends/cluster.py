@@ -10,13 +10,13 @@ import logging
 from typing import Any
 
 from maestro.clients.kubernetes.objects import Cluster, Ref
+from maestro.clients.kubernetes.pods import HOPELESS, ended, first_waiting
 from maestro.core.clock import Clock
 from maestro.core.cluster import ClusterTraining
 from maestro.core.errors import Conflict, Fenced, MaestroError, NotFound, Refused, Unreachable
 from maestro.training.backends._base import Attempt, BackendStatus, Phase
 from maestro.training.backends._dialect import Dialect
 from maestro.training.backends.pod_logs import PodLogs
-from maestro.clients.kubernetes.pods import HOPELESS, ended, first_waiting
 from maestro.training.manifests.naming import ATTEMPT, FENCE, HANDLE, JOB_KIND, SUBMITTED_BY, labels, object_name, owned
 from maestro.training.manifests.pod import FILE, attempt_file
 

@@ -36,21 +36,27 @@ class PodLogs:
         cursor = self._cursors.get(handle)
         if cursor is None or cursor.pod != pod or cursor.lines != offset:
             cursor = _Cursor(pod)  # somebody else read the lines before: skip them by number
-        skip = offset - cursor.lines
-        fresh = self._since(cursor, ended=ended)
-        for at, _ in fresh:
-            cursor.same = cursor.same + 1 if at == cursor.at else 1
-            cursor.at = at
-        cursor.lines += len(fresh)
         self._cursors[handle] = cursor
-        lines = [text for _, text in fresh][skip:]
-        return lines, max(offset, cursor.lines)
+        lines: list[str] = []
+        while True:
+            skip = max(0, offset - cursor.lines)
+            fresh = self._since(cursor, ended=ended, limit=_LIMIT_BYTES)
+            if fresh is None:  # more in one second than is read at once
+                fresh = self._since(cursor, ended=ended, limit=None) or []
+            for at, _ in fresh:
+                cursor.same = cursor.same + 1 if at == cursor.at else 1
+                cursor.at = at
+            cursor.lines += len(fresh)
+            lines += [text for _, text in fresh[skip:]]
+            if not fresh or cursor.lines >= offset:
+                return lines, max(offset, cursor.lines)
 
     def forget(self, handle: str) -> None:
         """Drop what is known of a log."""
         self._cursors.pop(handle, None)
 
-    def _since(self, cursor: _Cursor, *, ended: bool) -> list[tuple[str, str]]:
+    def _since(self, cursor: _Cursor, *, ended: bool, limit: int | None) -> list[tuple[str, str]] | None:
+        """Dated lines after the cursor; None when all that fitted within `limit` were known."""
         ref = Ref("v1", "Pod", cursor.pod, self._namespace)
         try:
             text = self._cluster.connection.request(
@@ -61,13 +67,14 @@ class PodLogs:
                     "timestamps": True,
                     # the API counts in seconds: lines of the same second come again, and are left out below
                     "sinceTime": f"{cursor.at[:19]}Z" if cursor.at else None,
-                    "limitBytes": _LIMIT_BYTES,
+                    "limitBytes": limit,
                 },
             )
         except (NotFound, BadInput, Unreachable):
             return []  # the pod is gone, has not started, or its node does not answer: the next call tries again
         data = str(text)
-        whole = data if ended and len(data.encode()) < _LIMIT_BYTES else data[: data.rfind("\n") + 1]
+        cut = limit is not None and len(data.encode()) >= limit
+        whole = data if ended and not cut else data[: data.rfind("\n") + 1]
         found: list[tuple[str, str]] = []
         repeated = cursor.same
         for line in whole.splitlines():
@@ -78,4 +85,4 @@ class PodLogs:
                 repeated -= 1
                 continue
             found.append((at, message))
-        return found
+        return None if cut and not found else found

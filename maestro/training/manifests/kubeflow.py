@@ -9,6 +9,7 @@ from maestro.training.backends._base import Attempt
 from maestro.training.manifests.frameworks import API_VERSION, Framework, framework
 from maestro.training.manifests.naming import HANDLE, SUBMITTED_BY, labels, object_name
 from maestro.training.manifests.pod import command, template
+from maestro.training.manifests.templates import pod_of, under
 
 
 def render(attempt: Attempt, options: ClusterTraining, backend: str = "kubeflow") -> dict[str, Any]:
@@ -23,7 +24,8 @@ def render(attempt: Attempt, options: ClusterTraining, backend: str = "kubeflow"
     kind = framework(attempt.request.framework)
     name = object_name(attempt.handle)
     labelled = labels(attempt, backend)
-    image = options.images.get(kind.name, options.image)
+    base = pod_of(options.templates, kind)
+    image = options.images.get(kind.name) or _image(base, kind, attempt) or options.image
     policy: dict[str, Any] = {
         "cleanPodPolicy": "Running",
         "activeDeadlineSeconds": attempt.request.timeout_s + round(options.startup_s),
@@ -39,7 +41,7 @@ def render(attempt: Attempt, options: ClusterTraining, backend: str = "kubeflow"
     document: dict[str, Any] = {"apiVersion": API_VERSION, "kind": kind.kind, "metadata": metadata}
     spec: dict[str, Any] = {
         "runPolicy": policy,
-        kind.replicas: _replicas(attempt, options, kind, name, image, labelled),
+        kind.replicas: _replicas(attempt, options, kind, name, image, labelled, base),
     }
     if kind.name == "mpi":
         spec["slotsPerWorker"] = 1
@@ -60,15 +62,35 @@ def counts(kind: Framework, workers: int) -> dict[str, int]:
 
 
 def _replicas(
-    attempt: Attempt, options: ClusterTraining, kind: Framework, name: str, image: str, labelled: dict[str, str]
+    attempt: Attempt,
+    options: ClusterTraining,
+    kind: Framework,
+    name: str,
+    image: str,
+    labelled: dict[str, str],
+    base: dict[str, Any],
 ) -> dict[str, Any]:
     made = {}
     for replica, count in counts(kind, attempt.request.workers).items():
-        pod = template(attempt, options, name, kind.container, image, labelled)
+        pod = under(base, template(attempt, options, name, kind.container, image, labelled))
+        _own(pod, kind).pop("args", None)  # the job's command is whole
         if kind.name == "mpi":
-            _as_mpi(pod["spec"]["containers"][0], attempt, is_launcher=replica == kind.leader)
+            _as_mpi(_own(pod, kind), attempt, is_launcher=replica == kind.leader)
         made[replica] = {"replicas": count, "restartPolicy": "Never", "template": pod}
     return made
+
+
+def _image(base: dict[str, Any], kind: Framework, attempt: Attempt) -> str | None:
+    """The template's image, for a job that asks for its framework by name."""
+    if not base or attempt.request.framework is None:
+        return None
+    image = _own(base, kind).get("image")
+    return str(image) if image else None
+
+
+def _own(pod: dict[str, Any], kind: Framework) -> dict[str, Any]:
+    found: dict[str, Any] = next(item for item in pod["spec"]["containers"] if item["name"] == kind.container)
+    return found
 
 
 def _as_mpi(container: dict[str, Any], attempt: Attempt, *, is_launcher: bool) -> None:

@@ -1,0 +1,104 @@
+"""Every file as a user applies it: alone, twice, and in every overlay; what is not right is refused by name."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+
+from maestro.clients.kubernetes import Cluster
+from tests.cluster.platform_stage import ROOT, install_optional, kubectl, maestro, make_volumes, simulated, until
+from tests.manifests.objects import manifests
+from tests.manifests.overlays import COMPONENTS, with_component
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+
+FIRST = ("infrastructure/kubernetes/namespaces.yaml", "infrastructure/kubernetes/training-operator.yaml")
+FILES = sorted({one.path.as_posix() for one in manifests()} - set(FIRST))
+OPTIONAL = ("infrastructure/components", "security/istio", "training/templates/trainer")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _stage(cluster: Cluster) -> None:
+    """Steps 0 and 1 of the guide, and the kinds of the jobs; no webhook, since nobody answers it here."""
+    install_optional(cluster)
+    kubectl("apply", "-f", FIRST[0])
+    done = maestro("secrets")
+    assert done.returncode == 0, done.stderr
+    kubectl("apply", "-f", FIRST[1])
+    if simulated(cluster):
+        make_volumes(cluster)
+        kubectl("delete", "validatingwebhookconfiguration", "validator.training-operator.kubeflow.org")
+
+
+def served(cluster: Cluster, path: str) -> bool:
+    bodies = [body for body in yaml.load_all((ROOT / path).read_text(), Loader=yaml.CSafeLoader) if body]
+    return all(body["kind"] in cluster.kinds(body["apiVersion"], fresh=True) for body in bodies)
+
+
+@pytest.mark.shows("N1", "B2", "K4", env="cluster", accepted="a container runtime")
+@pytest.mark.parametrize("path", FILES)
+def test_a_file_works_alone_and_the_second_time_changes_nothing(cluster: Cluster, path: str) -> None:
+    if path.startswith(OPTIONAL) and not served(cluster, path):
+        pytest.skip("the definitions of an optional part are not in the toolchain")
+    kubectl("apply", "-f", path)
+    again = kubectl("apply", "-f", path).splitlines()
+    # a controller that changes an object between the two is not the file's doing
+    assert [line for line in again if not line.endswith("unchanged")] == []
+    kubectl("apply", "--server-side", "--force-conflicts", "--field-manager=files", "-f", path)
+
+
+@pytest.mark.parametrize("name", COMPONENTS)
+def test_production_with_each_optional_part_is_accepted(cluster: Cluster, name: str) -> None:
+    bodies = list(with_component(name))
+    if not all(body["kind"] in cluster.kinds(body["apiVersion"], fresh=True) for body in bodies):
+        pytest.skip("the definitions of an optional part are not in the toolchain")
+    listing = json.dumps({"apiVersion": "v1", "kind": "List", "items": bodies})
+    out = kubectl("apply", "--server-side", "--force-conflicts", "--dry-run=server", "-f", "-", given=listing)
+    assert len(out.splitlines()) == len(bodies)
+
+
+@pytest.mark.shows("K10", "K4", env="cluster", accepted="a container runtime")
+def test_pod_security_admits_every_workload(cluster: Cluster) -> None:
+    def refused() -> list[str]:
+        return [
+            f"{one['involvedObject']['name']}: {one['message']}"
+            for one in cluster.list("v1", "Event")
+            if "violates PodSecurity" in one.get("message", "")
+        ]
+
+    for kind in ("Deployment", "StatefulSet"):
+        for one in cluster.list("apps/v1", kind, labels="app.kubernetes.io/part-of=maestro-ml"):
+            selector = ",".join(f"{key}={value}" for key, value in one["spec"]["selector"]["matchLabels"].items())
+            wanted, name = one["spec"].get("replicas", 1), one["metadata"]["name"]
+            until(
+                lambda selector=selector, one=one, wanted=wanted: len(
+                    cluster.list("v1", "Pod", one["metadata"]["namespace"], labels=selector)
+                ) >= wanted,
+                f"{name} has its pods; refused: {refused()}",
+            )  # fmt: skip
+    assert refused() == []
+
+
+@pytest.mark.shows("K10", env="cluster")
+@pytest.mark.parametrize(
+    "namespace", ["ml-platform", "kubeflow-training", "ml-serving", "ml-training", "observability", "vault"]
+)
+def test_a_pod_that_is_not_restricted_is_refused(namespace: str) -> None:
+    pod = {
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "open", "namespace": namespace},
+        "spec": {"containers": [{"name": "open", "image": "x", "resources": {"limits": {"cpu": "10m", "memory": "8Mi"}}}]},
+    }  # fmt: skip
+    assert "violates PodSecurity" in kubectl(
+        "create", "--dry-run=server", "-f", "-", given=json.dumps(pod), check=False
+    )
+
+
+def test_an_unknown_field_and_a_wrong_value_are_named() -> None:
+    job = yaml.safe_load((ROOT / "training/templates/pytorch-training-job.yaml").read_text())
+    job["spec"]["pytorchReplicaSpecs"]["Worker"]["replicsa"] = 1
+    assert "replicsa" in kubectl("create", "--dry-run=server", "-f", "-", given=json.dumps(job), check=False)
+    del job["spec"]["pytorchReplicaSpecs"]["Worker"]["replicsa"]
+    job["spec"]["runPolicy"]["cleanPodPolicy"] = "Sometimes"
+    assert "cleanPodPolicy" in kubectl("create", "--dry-run=server", "-f", "-", given=json.dumps(job), check=False)

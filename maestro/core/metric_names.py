@@ -37,6 +37,7 @@ METRICS: dict[str, MetricSpec] = {
         MetricSpec("maestro_cache_misses_total", "counter", "Cache misses.", ("cache",)),
         MetricSpec("maestro_breaker_state", "gauge", "Circuit breaker: 0 closed, 1 half open, 2 open.", ("model",)),
         MetricSpec("maestro_model_swaps_total", "counter", "Graph swaps by result: ok, refused.", ("result",)),
+        MetricSpec("maestro_graph_revision", "gauge", "Revision of the graph that is served, for each arm in it with its version.", _ARM),
         MetricSpec("maestro_serving_unsigned", "gauge", "1 when unsigned versions are allowed."),
         MetricSpec("maestro_labels_total", "counter", "Labels that arrived, by whether the answer was right.", ("model", "version", "correct")),
         MetricSpec("maestro_exposures_dropped_total", "counter", "Exposures dropped because the queue was full."),

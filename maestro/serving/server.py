@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 
 START_S = 5.0
 """How long the port stays closed for versions that are loading."""
+SAMPLE = "sample"
+"""The model that an installation serves until something was released (`maestro.serving.sample`)."""
 ENVIRONMENT = "production"
 """The environment whose statements count, unless another is named."""
 
@@ -73,6 +75,7 @@ class ModelServer:
         self.labels = LabelIntake(self.plane, self.evidence)
         self.policies = Policies(self.home.graphs, self.hasher.hash)
         self.metrics.sources.append(self.policies.series)
+        self.metrics.sources.append(self._revisions)
         self.rewards = RewardIntake(self.home.exposures, self.plane, self.hasher)
         loader = VersionLoader(
             self.home,
@@ -143,8 +146,12 @@ class ModelServer:
         }
 
     def readiness(self) -> dict[str, Any]:
-        """Whether it answers for every graph, and whether it would load what nobody has signed."""
-        return {"ready": self.is_ready(), "unsigned_allowed": self.options.serving.allow_unsigned}
+        """Whether it answers for every graph, whether that is the installation's sample alone, and whether it would load what nobody has signed."""
+        return {
+            "ready": self.is_ready(),
+            "unsigned_allowed": self.options.serving.allow_unsigned,
+            "sample": set(self.plane.graphs) == {SAMPLE},
+        }
 
     def reading(self, model: str, label_wait_s: float) -> Reading:
         """The counters of every arm that serves `model` now.
@@ -161,6 +168,15 @@ class ModelServer:
             label_wait_s=label_wait_s,
             dropped=self.exposures.dropped + self.metrics.lost_total(),
         )
+
+    def _revisions(self) -> list[tuple[str, list[tuple[tuple[str, ...], float]]]]:
+        """What a source of evidence beside `/admin/evidence` must know: which version stands behind an arm, at which revision."""
+        served = [
+            ((model, version, arm), float(graph.revision))
+            for model, graph in list(self.plane.graphs.items())
+            for arm, version in graph.arms
+        ]
+        return [("maestro_graph_revision", served)]
 
     def _on_served(self, served: ServedGraph) -> None:
         self.hasher.rotate_if_due()

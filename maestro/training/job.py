@@ -60,6 +60,7 @@ class Lease(Model):
     started: Time
     submitted_by: str
     request: JobRequest
+    traceparent: str | None = None
 
 
 class LogLine(Model):

@@ -75,7 +75,7 @@ class Leases:
             lease = Lease(
                 job_id=row["id"], attempt=row["attempt"] + 1, lost=row["lost"], fence=row["fence"] + 1, worker=worker, started=now,
                 expires=now + timedelta(seconds=self.options.lease_s), submitted_by=row["submitted_by"],
-                request=JobRequest.model_validate(row["request"]),
+                request=JobRequest.model_validate(row["request"]), traceparent=row["traceparent"],
             )  # fmt: skip
             connection.execute(
                 update(jobs).where(jobs.c.id == lease.job_id).values(

@@ -19,6 +19,7 @@ from maestro.core.errors import BadInput, Conflict, NotFound, TooManyRequests
 from maestro.core.jobs import JobRequest, JobStatus, Priority, check_transition
 from maestro.core.model import Model
 from maestro.core.principals import Principal, PrincipalRole
+from maestro.observability.tracing import trace_id, traceparent
 from maestro.training.job import Job, LogLine
 
 
@@ -89,7 +90,7 @@ class JobStore:
                         priority=request.priority, priority_rank=request.priority.rank, backend=request.backend,
                         status=JobStatus.QUEUED, request=request.document(), request_digest=digest,
                         idempotency_key=idempotency_key, submitted_by=by.actor, retry_of=retry_of, created_at=now,
-                        message="queued",
+                        message="queued", traceparent=traceparent(),
                     )
                 )  # fmt: skip
                 data = {
@@ -213,7 +214,9 @@ class JobStore:
     def record(self, connection: Connection, kind: str, job_id: str, actor: str, data: dict[str, Any]) -> None:
         """One event and one audit entry in the caller's transaction."""
         subject = f"job/{job_id}"
-        append_event(connection, kind=kind, subject=subject, actor=actor, data=data, at=self.clock.now())
+        append_event(
+            connection, kind=kind, subject=subject, actor=actor, data=data, at=self.clock.now(), trace=trace_id()
+        )
         outcome = {"job.failed": "failed", "job.requeued": "failed"}.get(kind, "done")
         self.audit.append(connection, actor=actor, action=kind, subject=subject, outcome=outcome, data=_auditable(data))
 

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from maestro.core.errors import MaestroError, Malformed
+from maestro.observability.tracing import start_span, tracing
 from maestro.serving.auth import ServerAuth
 from maestro.serving.dataplane import DataPlane, InferRequest, InferResult
 from maestro.serving.engine import wire
@@ -156,6 +157,10 @@ class Inference:
         except MaestroError as error:
             self._refuse(exchange, error)
             return
+        if tracing():
+            # one request, one task, one span; nothing rides a lane, whose answers belong to several requests
+            dispatch.spawn(self._traced(exchange, body))
+            return
         hot = self._adapter.hot(body, self._asked)
         if hot is None or not self._ride(exchange, body, hot):
             dispatch.spawn(self._alone(exchange, body, None))
@@ -192,6 +197,12 @@ class Inference:
             Ride(exchange, hot.rows, units, hot.render, lambda: self._dispatch.spawn(self._alone(exchange, body, draw)))
         )
         return True
+
+    async def _traced(self, exchange: Exchange, body: bytes) -> None:
+        """Answer inside a span that joins the caller's trace and goes on to remote nodes."""
+        with start_span("predict", parent=exchange.head.headers.get("traceparent"), kind="server") as span:
+            span.attributes["url.path"] = exchange.head.path
+            await self._alone(exchange, body, None)
 
     async def _alone(self, exchange: Exchange, body: bytes, draw: str | None) -> None:
         try:

@@ -87,15 +87,17 @@ class HealthDocument(BaseModel):
     status: str
     ready: bool
     unsigned_allowed: bool
+    sample: bool = False
     models: dict[str, int] = Field(description="served revision by model")
     refused: list[str] = Field(description="models whose graph file is refused as it lies there")
 
 
 class ReadyDocument(BaseModel):
-    """Readiness; `unsigned_allowed` says that versions without signature may be loaded."""
+    """Readiness; `unsigned_allowed` says that versions without signature may be loaded, `sample` that nothing was released yet."""
 
     ready: bool
     unsigned_allowed: bool
+    sample: bool = False
 
 
 class ServerMetadata(BaseModel):

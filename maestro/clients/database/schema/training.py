@@ -49,6 +49,7 @@ ai_training_jobs = Table(
     Column("created_at", UtcTime, nullable=False),
     Column("started_at", UtcTime),
     Column("finished_at", UtcTime),
+    Column("traceparent", String(64)),
     UniqueConstraint("tenant_id", "idempotency_key"),
     Index("ix_ai_training_jobs_claim", "status", "priority_rank", "created_at", "id"),
     Index("ix_ai_training_jobs_tenant", "tenant_id", "status", "created_at", "id"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,13 +14,19 @@ from maestro.core.clock import SystemClock
 from maestro.core.errors import BadInput, MaestroError, NegativeVerdict, Unauthenticated, Unreachable
 from maestro.core.policy import RolloutPolicy
 from maestro.core.settings import settings
-from maestro.decisions.rollout import Prediction, TrafficRates
 from maestro.governance.policies import read_policy
+
+if TYPE_CHECKING:
+    from maestro.decisions.rollout import Prediction
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, help="Rollouts.")
 
 ModelName = Annotated[str, typer.Option("--model", "--model-name", help="The registered model.")]
 PolicyName = Annotated[str, typer.Option("--policy", help="Policy by name (default, demo) or file.")]
+TargetOption = Annotated[
+    str | None,
+    typer.Option("--target", help="laptop or kubernetes; by default as MAESTRO_TARGET says, else laptop."),
+]
 RolloutId = Annotated[str, typer.Argument(help="The rollout's id.")]
 RateOption = Annotated[
     list[str] | None,
@@ -41,6 +47,7 @@ def plan(
     as_json: JsonFlag = False,
 ) -> None:
     """Print rungs, margins and the predicted sample of each rung, under a named alternative."""
+    from maestro.decisions.rollout import TrafficRates
     from maestro.governance.rollouts.controller import plan as predicted
 
     rules = read_policy(policy)
@@ -62,12 +69,15 @@ def start(
         str | None,
         typer.Option(help="canary, blue-green, rolling, shadow or first; by default canary, or first where nothing is served."),
     ] = None,
+    target: TargetOption = None,
     follow_it: Annotated[bool, typer.Option("--follow/--no-follow", help="Wait for its end.")] = True,
     as_json: JsonFlag = False,
 ) -> int:
     """Check the gates and roll a version out; exit 1 when it was not promoted."""
     client = ApiClient.of()
     body = {"model": model, "version": version, "policy": read_policy(policy).document(), "strategy": strategy}
+    if target is not None:
+        body["target"] = checked_target(target)
     view = client.post("/rollouts", body)
     if follow_it:
         view = _follow(client, view["rollout"]["id"], quiet=as_json)
@@ -138,13 +148,14 @@ def resume(rollout_id: RolloutId, as_json: JsonFlag = False) -> None:
 def rollback(
     model: ModelName,
     to: Annotated[str | None, typer.Option("--to", help="A version that was promoted before.")] = None,
+    target: TargetOption = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Roll back at once. Works on this machine's home with database, registry, MLflow and API down."""
     from maestro.governance.rollouts.rollback import instant_rollback
+    from maestro.lifecycle.traffic import traffic
     from maestro.security.principals import KeyVerifiers
     from maestro.security.trust import load_trust
-    from maestro.serving.target import GraphFileTarget
 
     options = settings()
     home, clock = Home.of(options), SystemClock()
@@ -157,14 +168,12 @@ def rollback(
         server = service_url("server", options=options)
     except Unreachable:
         server = "http://127.0.0.1:9"
-    target = GraphFileTarget(
-        home, model, server, token, clock=clock, trust_path=trust_path, allow_unsigned=options.serving.allow_unsigned
-    )
+    mover = traffic(options, home, clock, server=server, token=token, target=target).target(model)
     done = instant_rollback(
-        target, home.versions, load_trust(trust_path), model, principal=principal, at=clock.now(), to=to
+        mover, home.versions, load_trust(trust_path), model, principal=principal, at=clock.now(), to=to
     )
     try:
-        target.wait_ready(done.revision, 5.0)
+        mover.wait_ready(done.revision, 5.0)
         served = True
     except MaestroError as error:
         served = False
@@ -178,6 +187,19 @@ def rollback(
         out.print("the control plane records it as a person's decision when it sees the graph")
 
     emit(result, as_json=as_json, human=human)
+
+
+def checked_target(name: str) -> str:
+    """The target's name.
+
+    Raises:
+        BadInput: there is none of that name; the known ones are listed.
+    """
+    from maestro.lifecycle.traffic import TARGETS
+
+    if name not in TARGETS:
+        raise BadInput(f"there is no target {name!r}", field="target", remedy=f"choose one of {', '.join(TARGETS)}")
+    return name
 
 
 def assumed_rates(policy: RolloutPolicy, given: list[str]) -> dict[str, float | tuple[float, float]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from maestro.governance.alias_watch import AliasWatch
 from maestro.governance.approval import Approvals, ApprovalStore, EvidenceGatherer
 from maestro.governance.approval.approvals import ANSWER, GATE, replay_answer, replay_gate
 from maestro.governance.decisions import DecisionStore, Replayers
-from maestro.governance.lineage import Lineage
+from maestro.governance.lineage.lineage import Lineage
 from maestro.governance.lineage.store import LineageStore
 from maestro.governance.rollouts import RolloutController, RolloutRunner, RolloutStore
 from maestro.governance.rollouts.graph_watch import GraphWatch
@@ -43,6 +43,8 @@ class Governance:
         sources: the source of a model's evidence.
         endpoint: where models are served, for lineage.
         notifier: told of aliases moved by hand.
+        models: the models that have a graph; those of the home when None.
+        watches: what else the runner looks at.
     """
 
     def __init__(
@@ -58,6 +60,8 @@ class Governance:
         sources: Callable[[str], MetricSource],
         endpoint: str = "",
         notifier: Notifier | None = None,
+        models: Callable[[], Iterable[str]] | None = None,
+        watches: Sequence[Watch] = (),
     ) -> None:
         self.home = home
         self.trust = trust or home.trust_policy
@@ -69,6 +73,8 @@ class Governance:
         self.sources = sources
         self._endpoint = endpoint
         self._notifier = notifier
+        self._models = models or (lambda: sorted(path.stem for path in home.graphs.glob("*.yaml")))
+        self._watches = tuple(watches)
 
     @cached_property
     def versions(self) -> VersionStore:
@@ -165,7 +171,7 @@ class Governance:
     @cached_property
     def graph_watch(self) -> GraphWatch:
         """Finds graphs that a person edited."""
-        return GraphWatch(self.database, self.decisions, self.rollout_store, self.clock, self.home.graphs, self.targets)
+        return GraphWatch(self.database, self.decisions, self.rollout_store, self.clock, self._models, self.targets)
 
     @cached_property
     def alias_watch(self) -> AliasWatch:
@@ -180,9 +186,10 @@ class Governance:
             (
                 Watch("graph watch", 1.0, self.graph_watch.check),
                 Watch("alias watch", 3.0, self._check_aliases),
+                *self._watches,
             ),
         )
 
     def _check_aliases(self) -> None:
-        for path in sorted(self.home.graphs.glob("*.yaml")):
-            self.alias_watch.check(path.stem, self.targets(path.stem))
+        for model in self._models():
+            self.alias_watch.check(model, self.targets(model))

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, func, select
+from sqlalchemy import create_engine, func, select, update
 
 from maestro.clients.database import Database, migrate, open_database
 from maestro.clients.database.outbox import append_event
@@ -155,3 +155,23 @@ def test_a_broken_file_is_told(tmp_path: Path) -> None:
         pass
     assert "backup" in told.value.remedy
     database.dispose()
+
+
+def test_a_process_that_stops_in_a_transaction_holds_nobody_up(postgres_database: Database) -> None:
+    url = postgres_database.engine.url.render_as_string(hide_password=False)
+    stopped = open_database(url, DatabaseSettings(idle_in_transaction_s=0.2))
+    add(postgres_database)
+
+    def stop_while_holding_a_row() -> None:
+        with stopped.begin() as connection:
+            connection.execute(update(outbox).values(actor="human:eve"))
+            # while it says nothing the server ends its session, and whoever waits for its row goes on
+            with postgres_database.begin() as other:
+                other.execute(update(outbox).values(actor="human:bea"))
+            connection.execute(select(outbox))
+
+    with pytest.raises(Unreachable, match="idle-in-transaction"):
+        stop_while_holding_a_row()
+    with stopped.read() as connection:
+        assert connection.execute(select(outbox.c.actor)).scalar_one() == "human:bea"
+    stopped.dispose()

@@ -301,11 +301,15 @@ class Tracking:
         from requests.exceptions import RequestException
         from sqlalchemy.exc import OperationalError
 
+        if isinstance(error, RequestException) and _refused_by_store(str(error)):
+            return self._no_artifact(str(error).splitlines()[0])
         if isinstance(error, (RequestException, OperationalError)):
             return self._unreachable(str(error).splitlines()[0])
         if not isinstance(error, MlflowException):
             return error
         text = str(error).splitlines()[0]
+        if _refused_by_store(text):
+            return self._no_artifact(text)
         if error.error_code == "RESOURCE_DOES_NOT_EXIST" or "not found" in text:
             return NotFound(f"MLflow: {text}", field=field, remedy="check the id in the MLflow UI")
         if error.error_code == "RESOURCE_ALREADY_EXISTS":
@@ -321,11 +325,22 @@ class Tracking:
             return self._unreachable(text)
         return BadInput(f"MLflow: {text}", field=field, remedy="correct the request")
 
+    def _no_artifact(self, reason: str) -> Unreachable:
+        """MLflow answers, and its artifact store does not take the file: metrics and parameters can still be logged."""
+        return Unreachable(
+            f"MLflow's artifact store refused a file: {reason}",
+            remedy="look after the store's disk, permissions or bucket", component="artifacts",
+        )  # fmt: skip
+
     def _unreachable(self, reason: str) -> Unreachable:
         return Unreachable(
             f"MLflow at {self.url} does not answer: {reason}",
             remedy="run `make up`, or correct MAESTRO_MLFLOW_URL", component="mlflow",
         )  # fmt: skip
+
+
+def _refused_by_store(text: str) -> bool:
+    return "mlflow-artifacts" in text and ("error responses" in text or "Server Error" in text)
 
 
 def _run_info(run: Run) -> RunInfo:

@@ -83,11 +83,18 @@ OPTUNA: dict[str, list[str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.shows("C3", "C4", "C5", "C6", "C10", env="laptop")
 @pytest.mark.parametrize("script", OPTUNA)
-def test_optuna_scripts(running: Running, script: str) -> None:
-    done = running.script(f"training/optuna/{script}", *OPTUNA[script], "--json")
+def test_optuna_scripts(running: Running, script: str, tmp_path: Path) -> None:
+    page = tmp_path / "study.html"
+    done = running.script(f"training/optuna/{script}", *OPTUNA[script], "--html", str(page), "--json")
     result = json.loads(done.out)
     assert result["complete"] + result["pruned"] == 2
+    assert page.read_text().startswith("<!doctype html>")
+    if script.startswith("cost"):
+        assert result["cost_reference_s"] > 0
+    if script.startswith("multi"):
+        assert set(result["best"]["values"]) == {"accuracy", "f1"}
     study = OPTUNA[script][1]
     assert study in {item["name"] for item in running.json("tune", "list")}
     shown = running.json("tune", "show", study)

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 import warnings
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,15 +36,12 @@ def test_the_promised_command_finds_the_shift_reports_alerts_and_logs(tmp_path: 
     make_table(10_000, 1).to_parquet(tmp_path / "a.parquet")
     make_table(10_000, 3, moved=8).to_parquet(tmp_path / "b.parquet")
     store = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    started = time.monotonic()
     done = _run(
         "--reference-data", "a.parquet", "--current-data", "b.parquet", "--drift-threshold", "0.05",
         "--alert-threshold", "0.3", "--log-mlflow", "--json", "--report", "report.html", "--notify", "file:alerts.jsonl",
         cwd=tmp_path, MAESTRO_MLFLOW_URL=store,
     )  # fmt: skip
-    seconds = time.monotonic() - started
     assert done.returncode == 1, done.stderr
-    assert seconds < 100
     result = json.loads(done.stdout)
     assert result["drift"] is True
     assert result["verdict"]["share"] == pytest.approx(8 / 12)

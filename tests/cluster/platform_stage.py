@@ -18,12 +18,13 @@ from typing import Any
 import yaml
 
 from maestro.clients.kubernetes import Cluster, Ref
+from maestro.operations.platform.layout import Layout
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAINING = "kubeflow-training"
 _CERTIFICATES = Path("/") / "tmp" / "k8s-webhook-server" / "serving-certs"
 """Where the operator looks, and nowhere else."""
-_OPTIONAL = ("gateway-api", "istio-api", "trainer", "jobset", "kueue", "envoy-gateway")
+_OPTIONAL = ("gateway-api", "istio-api", "trainer", "kueue")
 
 
 def kubectl(*words: str, given: str | None = None, check: bool = True, **environment: str) -> str:
@@ -65,7 +66,7 @@ def simulated(cluster: Cluster) -> bool:
     )
 
 
-def make_volumes(cluster: Cluster, count: int = 16) -> None:
+def make_volumes(cluster: Cluster, count: int = 48) -> None:
     """A default class and volumes for claims, where nothing makes volumes."""
     if cluster.list("storage.k8s.io/v1", "StorageClass"):
         return
@@ -92,12 +93,14 @@ def make_volumes(cluster: Cluster, count: int = 16) -> None:
 def install_optional(cluster: Cluster) -> set[str]:
     """The definitions of optional parts that the toolchain carries beside kubectl; the groups that are served then."""
     share = Path(shutil.which("kubectl") or "/").parent.parent / "share"
+    wanted = {entry["group"] for entry in Layout(ROOT).versions()["apis"]}
     for name in _OPTIONAL:
         for path in sorted((share / name).rglob("*.y*ml")) if (share / name).is_dir() else []:
             for body in yaml.load_all(path.read_text(), Loader=yaml.CSafeLoader):
-                if isinstance(body, dict) and body.get("kind") == "CustomResourceDefinition":
+                spec = (body.get("spec") or {}) if isinstance(body, dict) else {}
+                if "versions" in spec and spec.get("group") in wanted:
                     # what a webhook would convert is not asked for here
-                    body["spec"].pop("conversion", None)
+                    spec.pop("conversion", None)
                     cluster.apply(body, force=True)
     groups = cluster.connection.request("GET", "/apis", what="list the groups")["groups"]
     return {group["name"] for group in groups}

@@ -32,7 +32,9 @@ def document(done: subprocess.CompletedProcess[str]) -> Any:
     return json.loads(done.stdout)
 
 
-def test_before_anything_is_applied_the_doctor_says_what_is_missing() -> None:
+def test_before_anything_is_applied_the_doctor_says_what_is_missing(cluster: Cluster) -> None:
+    if cluster.list("storage.k8s.io/v1", "StorageClass"):
+        pytest.skip("this cluster has held the platform before")
     done = maestro("doctor", "--json")
     found = {one["check"]: one for one in document(done)["findings"]}
     assert done.returncode == 1
@@ -45,9 +47,10 @@ def test_before_anything_is_applied_the_doctor_says_what_is_missing() -> None:
 
 @pytest.mark.shows("K8", env="cluster")
 def test_secrets_need_their_namespaces_and_are_never_shown(cluster: Cluster) -> None:
-    refused = maestro("secrets", "--json")
-    assert refused.returncode == 2
-    assert "namespaces.yaml" in document(refused)["remedy"]
+    if cluster.find(Ref("v1", "Namespace", "ml-platform")) is None:
+        refused = maestro("secrets", "--json")
+        assert refused.returncode == 2
+        assert "namespaces.yaml" in document(refused)["remedy"]
     kubectl("apply", "-f", "infrastructure/kubernetes/namespaces.yaml")
     made = maestro("secrets")
     assert made.returncode == 0, made.stderr

@@ -64,7 +64,9 @@ def test_impersonated_people_are_let_and_refused() -> None:
     scientist = ("--as=ada", "--as-group=maestro:data-scientists", "--as-group=system:authenticated")
     assert "forbidden" in kubectl(*scientist, "get", "secrets", "-n", "ml-platform", check=False)
     assert "forbidden" not in kubectl(*scientist, "get", "pods", "-n", "kubeflow-training", check=False)
-    assert "forbidden" in kubectl(*scientist, "delete", "quota", "--all", "-n", "kubeflow-training", check=False)
+    assert "forbidden" in kubectl(
+        *scientist, "delete", "networkpolicy", "default-deny", "-n", "kubeflow-training", check=False
+    )
     nobody = ("--as=eve", "--as-group=system:authenticated")
     assert "forbidden" in kubectl(*nobody, "get", "pods", "-n", "ml-platform", check=False)
     caller = "--as=system:serviceaccount:kubeflow-training:training-job"

@@ -106,14 +106,17 @@ class Plan(Model):
         return f"the original answers: {reasons}"
 
 
+_FOREST = hashlib.sha256(Path(__file__).with_name("forest.c").read_bytes()).hexdigest()[:16]
+"""Of the program as it was when this process began: one that outlives an upgrade must not take up what the new program is for."""
+
+
 def runtime_versions() -> dict[str, str]:
     """What a plan depends on beside the model."""
-    program = Path(__file__).with_name("forest.c").read_bytes()
     found = {
         "maestro": maestro.__version__,
         "machine": platform.machine(),
         "libc": "-".join(platform.libc_ver()),
-        "forest": hashlib.sha256(program).hexdigest()[:16],
+        "forest": _FOREST,
     }
     for name in ("numpy", "onnxruntime"):
         try:

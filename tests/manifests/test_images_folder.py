@@ -1,0 +1,53 @@
+"""Every image of ours: several stages, not root, requirements by hash, and the versions that versions.yaml names."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.manifests.objects import ROOT
+from tests.manifests.versions import versions
+
+FOLDERS = sorted(path.parent for path in (ROOT / "infrastructure/images").glob("*/Dockerfile"))
+OURS = {entry["built"]: entry for entry in versions()["images"] if "built" in entry}
+UPSTREAM = {"mlflow": "mlflow", "feast": "feast", "airflow": "apache-airflow"}
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: path.name)
+def test_a_dockerfile_is_slim_and_not_root(folder: Path) -> None:
+    text = (folder / "Dockerfile").read_text()
+    stages = re.split(r"(?m)^FROM ", text)[1:]
+    assert len(stages) == 2
+    assert all(stage.split()[0].endswith("-slim") for stage in stages)
+    assert re.search(r"(?m)^USER 10001:10001$", stages[-1])
+    assert "pip install" not in stages[-1]
+    assert "--require-hashes" in stages[0]
+    assert re.search(r"(?m)^(HEALTHCHECK|CMD) ", stages[-1])
+    assert not re.search(r"(?m)^ADD |\bcurl\b|\bwget\b|(?i:password|secret)=", text)
+    entry = OURS[folder.relative_to(ROOT).as_posix()]
+    assert f"{entry['name']}:{entry['tag']}" in text, "the build line names another image"
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: path.name)
+def test_every_requirement_has_its_hashes(folder: Path) -> None:
+    text = (folder / "requirements.txt").read_text()
+    pinned = re.findall(r"(?m)^([A-Za-z0-9_.\[\],-]+)==(\S+)", text)
+    assert len(pinned) > 5
+    assert len(re.findall(r"(?m)^\S", text)) == len(pinned), "a line that is no pin"
+    blocks = re.split(r"(?m)^(?=[A-Za-z0-9])", text)[1:]
+    assert all("--hash=sha256:" in block for block in blocks)
+
+
+@pytest.mark.parametrize(("name", "package"), sorted(UPSTREAM.items()))
+def test_an_image_holds_the_version_of_its_tag(name: str, package: str) -> None:
+    text = (ROOT / "infrastructure/images" / name / "requirements.txt").read_text()
+    tag = OURS[f"infrastructure/images/{name}"]["tag"]
+    assert re.search(rf"(?m)^{package}(\[[^\]]*\])?=={re.escape(tag)}\b", text)
+
+
+def test_the_model_server_carries_no_web_of_training() -> None:
+    text = (ROOT / "infrastructure/images/model-server/requirements.txt").read_text()
+    names = set(re.findall(r"(?m)^([A-Za-z0-9_.-]+)", text))
+    assert names & {"mlflow", "sqlalchemy", "optuna", "feast", "evidently"} == set()

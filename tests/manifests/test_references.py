@@ -33,7 +33,8 @@ def beside(manifest: Manifest, kind: str) -> dict[str, Manifest]:
     return {
         other.name: other
         for other in of_kind(kind)
-        if (other.path == manifest.path or other.path in STEP_ZERO) and other.namespace in {manifest.namespace, ""}
+        if other.path in {manifest.path, COUNTED_ON.get(manifest.path), *STEP_ZERO}
+        and other.namespace in {manifest.namespace, ""}
     }
 
 

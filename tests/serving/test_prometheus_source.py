@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,7 +23,7 @@ from maestro.core.errors import BadInput, NotFound, Unreachable
 from maestro.core.principals import PrincipalRole
 from maestro.core.seams import Reading
 from maestro.serving.prometheus_source import PrometheusMetricSource
-from tests.serving.conftest import ENTITY, Listening, Trained, Workshop, free_port, node, split
+from tests.serving.conftest import ENTITY, Serve, Trained, Workshop, free_port, node, split
 from tests.serving.test_metric_source import MetricSourceSuite, Traffic
 
 CONFIG = """
@@ -106,14 +106,12 @@ class TestPrometheus(MetricSourceSuite):
     counts_units = False
 
     @pytest.fixture
-    def traffic(
-        self, workshop: Workshop, trained: Trained, listen: Callable[..., Listening], scraper: Scraper
-    ) -> Iterator[Traffic]:
+    def traffic(self, workshop: Workshop, trained: Trained, serve: Serve, scraper: Scraper) -> Iterator[Traffic]:
         key = workshop.key(PrincipalRole.SUBMITTER)
         a = workshop.register("1.0.0", {"model.onnx": trained.onnx}, trained.contract)
         b = workshop.register("1.1.0", {"model.onnx": trained.onnx}, trained.contract, statement="authorisation")
         workshop.graph({"a": node(a), "b": node(b), "ab": split("a", "b", 5000)}, "ab")
-        process = listen()
+        process = serve()
         scraper.target(process.url)
         source = Fresh(scraper)
         running = [process]
@@ -127,7 +125,7 @@ class TestPrometheus(MetricSourceSuite):
 
         def restart() -> None:
             running[-1].stop()
-            running.append(listen())
+            running.append(serve())
             scraper.target(running[-1].url)
             time.sleep(2.5)
 

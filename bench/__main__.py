@@ -1,6 +1,6 @@
 """Run the comparisons: all, or those named.
 
-python -m bench [bandits] [batch] [drift] [hpo] [planned] [queue] [serving]
+python -m bench [bandits] [batch] [drift] [hpo] [planned] [queue] [serving] [streaming]
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 
-from bench import bandits, batch, drift, hpo, planned, queue, serving
+from bench import bandits, batch, drift, hpo, planned, queue, serving, streaming
 
 COMPARISONS: dict[str, Callable[[], list[str]]] = {
     "bandits": bandits.compare,
@@ -18,6 +18,7 @@ COMPARISONS: dict[str, Callable[[], list[str]]] = {
     "planned": planned.compare,
     "queue": queue.compare,
     "serving": serving.compare,
+    "streaming": streaming.compare,
 }
 
 

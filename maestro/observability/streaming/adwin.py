@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from maestro.clients.river import RiverDetector
-from maestro.monitoring.streaming.values import finite_value
+from maestro.observability.streaming.values import finite_value
 
 
 class Adwin:
@@ -12,7 +12,7 @@ class Adwin:
     Args:
         delta: bounds the false signals; smaller is slower.
 
-    >>> from maestro.monitoring.streaming import signals
+    >>> from maestro.observability.streaming import signals
     >>> signals(Adwin(), [0.0, 1.0] * 200 + [1.0, 2.0] * 200)[:1]
     [447]
     """

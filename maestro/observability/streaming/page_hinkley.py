@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from maestro.clients.river import RiverDetector
-from maestro.monitoring.streaming.values import finite_value
+from maestro.observability.streaming.values import finite_value
 
 
 class PageHinkley:
@@ -14,7 +14,7 @@ class PageHinkley:
         threshold: sum of departures that is a change; larger is slower and surer.
         min_instances: values before the first signal.
 
-    >>> from maestro.monitoring.streaming import signals
+    >>> from maestro.observability.streaming import signals
     >>> signals(PageHinkley(), [0.0, 1.0] * 200 + [1.0, 2.0] * 200)[:1]
     [453]
     """

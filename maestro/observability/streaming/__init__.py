@@ -1,6 +1,6 @@
 """Streaming drift: one detector a file, `create_detector` builds them by name."""
 
-from maestro.monitoring.streaming._base import DriftDetector
-from maestro.monitoring.streaming._factory import DETECTORS, create_detector, signals
+from maestro.observability.streaming._base import DriftDetector
+from maestro.observability.streaming._factory import DETECTORS, create_detector, signals
 
 __all__ = ["DETECTORS", "DriftDetector", "create_detector", "signals"]

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from maestro.core.errors import BadInput
-from maestro.monitoring.streaming._base import DriftDetector
-from maestro.monitoring.streaming.adwin import Adwin
-from maestro.monitoring.streaming.cusum import Cusum
-from maestro.monitoring.streaming.kswin import Kswin
-from maestro.monitoring.streaming.page_hinkley import PageHinkley
+from maestro.observability.streaming._base import DriftDetector
+from maestro.observability.streaming.adwin import Adwin
+from maestro.observability.streaming.cusum import Cusum
+from maestro.observability.streaming.kswin import Kswin
+from maestro.observability.streaming.page_hinkley import PageHinkley
 
 DETECTORS: dict[str, Callable[..., DriftDetector]] = {
     "adwin": Adwin,

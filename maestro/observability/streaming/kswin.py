@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from maestro.clients.river import RiverDetector
-from maestro.monitoring.streaming.values import finite_value
+from maestro.observability.streaming.values import finite_value
 
 
 class Kswin:
@@ -15,7 +15,7 @@ class Kswin:
         stat_size: newest values that are compared.
         seed: of the sample, so that a stream gives the same signals each time.
 
-    >>> from maestro.monitoring.streaming import signals
+    >>> from maestro.observability.streaming import signals
     >>> signals(Kswin(alpha=0.0001), [0.0, 1.0] * 200 + [1.0, 2.0] * 200)[:1]
     [428]
     """

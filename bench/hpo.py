@@ -134,7 +134,7 @@ class TableTrials:
         self._judged = setting.judged
 
     def start(self, number: int, params: dict[str, Any], timeout_s: float) -> None:
-        self._at[number] = (point_of(params), 0)
+        self._at[number] = ((params["trees"], params["depth"], params["leaf"], params["share"]), 0)
         self._next(number)
 
     def answer(self, number: int, *, go: bool) -> None:
@@ -173,10 +173,6 @@ class TableTrials:
         self.path.append((spent, score))
 
 
-def point_of(params: dict[str, Any]) -> Point:
-    return (params["trees"], params["depth"], params["leaf"], params["share"])
-
-
 def ours(table: Table, seed: int, **fields: Any) -> tuple[list[tuple[float, float | None]], StudyResult]:
     """A study of ours on a table."""
     from optuna.storages import InMemoryStorage
@@ -204,7 +200,8 @@ def optuna_alone(table: Table, seed: int, sampler: Any, pruner: Any) -> list[tup
     path: list[tuple[float, float | None]] = []
 
     def objective(trial: optuna.Trial) -> float:
-        point = point_of({name: trial.suggest_int(name, 0, size - 1) for name, size in SIZES.items()})
+        a, b, c, d = (trial.suggest_int(name, 0, size - 1) for name, size in SIZES.items())
+        point = (a, b, c, d)
         for step in range(1, FOLDS + 1):
             trial.report(statistics.fmean(table.scores[point][:step]), step)
             if step < FOLDS and trial.should_prune():

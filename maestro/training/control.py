@@ -19,7 +19,8 @@ from maestro.training.backends import backend, offered
 from maestro.training.experiments import Experiments
 from maestro.training.job import Job
 from maestro.training.leases import Leases
-from maestro.training.queue import Plan, Queue
+from maestro.training.plan import Plan, plan_job
+from maestro.training.queue import Queue
 from maestro.training.retention import Cleaned, Retention, clean_up
 from maestro.training.search.request import StudyRequest
 from maestro.training.search.storage import storage_url
@@ -77,7 +78,7 @@ class Training:
             Refused: the principal may not look.
         """
         check_job(request, self.home.features)
-        return self.queue.plan(request, by, self.clock.now())
+        return plan_job(self.jobs, self.options, request, by, self.clock.now())
 
     def clean_up(self, by: Principal) -> Cleaned:
         """Remove what is past its days.

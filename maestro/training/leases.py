@@ -8,37 +8,23 @@ attempt's folder and run is never published.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Select, func, literal_column, select, text, update
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy import Connection, select, text, update
 
-from maestro.clients.database.schema.training import (
-    ai_experiment_metrics,
-    ai_experiment_params,
-    ai_experiments,
-    ai_training_logs,
-)
-from maestro.clients.database.schema.training import ai_training_job_counts as counts
 from maestro.clients.database.schema.training import ai_training_jobs as jobs
+from maestro.clients.database.schema.training import ai_training_logs
 from maestro.core.errors import Fenced
 from maestro.core.jobs import JobRequest, JobStatus
 from maestro.core.rates import load_rates
 from maestro.core.settings import TrainingSettings
-from maestro.decisions.queue_order import Limits, order
 from maestro.training.billing import bill_attempt
+from maestro.training.claims import next_waiting
 from maestro.training.job import Bill, Job, Lease, LogLine, Outcome
-from maestro.training.queue import claim_of, limits_of
+from maestro.training.publication import record_experiment
 from maestro.training.search.store import STUDY, follow_job, record_trial
-from maestro.training.store import JobStore, job_of
-
-_WINDOW = 200
-"""Queued jobs that are weighed against each other when cores, GPUs or memory are limited."""
-
-_GROUPS = 50
-"""Tenants and backends that are asked for their first job one by one; of more, those at their limit are passed over row by row."""
+from maestro.training.store import JobStore
 
 _CLAIM_LOCK = 0x6D61657374726F02  # one claim at a time, so that the limits hold; a claim takes milliseconds
 
@@ -69,7 +55,7 @@ class Leases:
                 # a worker that is stopped in the middle of a claim must not stop all others: the server ends its session
                 connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = '5s'"))
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _CLAIM_LOCK})
-            row = self._next(connection, backends)
+            row = next_waiting(connection, self.options, backends)
             if row is None:
                 return None
             lease = Lease(
@@ -85,27 +71,6 @@ class Leases:
             )  # fmt: skip
             self.store.record(connection, "job.started", lease.job_id, f"system:{worker}", _naming(lease))
             return lease
-
-    def _next(self, connection: Connection, backends: Sequence[str]) -> RowMapping | None:
-        """The row of the job whose turn it is, locked. Costs the same however long the queue is."""
-        standing = Standing.read(connection)
-        limits = limits_of(self.options)
-        if sum(standing.running.values()) >= self.options.max_running:
-            return None
-        free = standing.free(limits, backends)
-        if not free:
-            return None
-        bounded = (limits.cores, limits.gpus, limits.memory_bytes) != (None, None, None)
-        heads: list[RowMapping] = []
-        for query in _heads(free, standing, _WINDOW if bounded else 1):
-            heads += connection.execute(query.with_for_update(skip_locked=True)).mappings()
-        heads.sort(key=lambda row: (row["priority_rank"], row["created_at"], row["id"]))
-        if not bounded:
-            return heads[0] if heads else None
-        running = connection.execute(select(jobs).where(jobs.c.status == JobStatus.RUNNING)).mappings()
-        turns = order([claim_of(job_of(row)) for row in heads], [claim_of(job_of(row)) for row in running], limits)
-        first = next((turn.job_id for turn in turns if turn.start), None)
-        return next((row for row in heads if row["id"] == first), None)
 
     def heartbeat(self, lease: Lease, *, progress: float | None = None, message: str | None = None) -> bool:
         """Renew the lease; returns whether the job's owner asked for it to be cancelled.
@@ -176,7 +141,7 @@ class Leases:
                     "cost_usd_micros": jobs.c.cost_usd_micros + bill.bill_usd_micros,
                 },
             )  # fmt: skip
-            _record_experiment(connection, lease, outcome, now)
+            record_experiment(connection, lease, outcome, now)
             job = self._left(connection, lease.job_id)
             self.store.record(
                 connection, "job.completed", lease.job_id, f"system:{lease.worker}",
@@ -323,62 +288,6 @@ class Leases:
             )  # fmt: skip
 
 
-class Standing:
-    """How many jobs wait and run, by tenant and backend.
-
-    Attributes:
-        queued: (tenant, backend) → jobs that wait, above 0.
-        running: (tenant, backend) → jobs that run.
-    """
-
-    def __init__(self, queued: dict[tuple[str, str], int], running: dict[tuple[str, str], int]) -> None:
-        self.queued, self.running = queued, running
-
-    @classmethod
-    def read(cls, connection: Connection) -> Standing:
-        """As the table of counts says, which costs the same for a job and a million."""
-        found: dict[str, dict[tuple[str, str], int]] = {JobStatus.QUEUED: {}, JobStatus.RUNNING: {}}
-        rows = connection.execute(
-            select(counts.c.tenant_id, counts.c.backend, counts.c.status, func.sum(counts.c.jobs))
-            .where(counts.c.status.in_(list(found)), counts.c.jobs > 0)
-            .group_by(counts.c.tenant_id, counts.c.backend, counts.c.status)
-        )
-        for tenant, backend, status, number in rows:
-            found[status][str(tenant), str(backend)] = int(number)
-        return cls(found[JobStatus.QUEUED], found[JobStatus.RUNNING])
-
-    def free(self, limits: Limits, backends: Sequence[str]) -> list[tuple[str, str]]:
-        """The groups that wait for one of `backends` and are below the limits of their tenant and backend."""
-        by_tenant: dict[str, int] = {}
-        by_backend: dict[str, int] = {}
-        for (tenant, backend), number in self.running.items():
-            by_tenant[tenant] = by_tenant.get(tenant, 0) + number
-            by_backend[backend] = by_backend.get(backend, 0) + number
-        return [
-            (tenant, backend) for tenant, backend in self.queued
-            if backend in backends
-            and (limits.jobs_per_tenant is None or by_tenant.get(tenant, 0) < limits.jobs_per_tenant)
-            and by_backend.get(backend, 0) < limits.jobs_per_backend.get(backend, 2**31)
-        ]  # fmt: skip
-
-
-def _heads(free: Sequence[tuple[str, str]], standing: Standing, limit: int) -> list[Select[Any]]:
-    """Queries for the first waiting jobs of the groups that may start one."""
-    # a literal, so that PostgreSQL sees that the partial index holds every such row
-    queued = select(jobs).where(jobs.c.status == literal_column("'queued'"))
-    ordered = (jobs.c.priority_rank, jobs.c.created_at, jobs.c.id)
-    if len(free) == len(standing.queued):
-        return [queued.order_by(*ordered).limit(limit)]
-    if len(free) <= _GROUPS:
-        groups = [queued.where(jobs.c.tenant_id == tenant, jobs.c.backend == backend) for tenant, backend in free]
-        return [group.order_by(*ordered).limit(limit) for group in groups]
-    barred = [
-        jobs.c.tenant_id.in_({tenant for tenant, _ in free}),
-        jobs.c.backend.in_({backend for _, backend in free}),
-    ]
-    return [queued.where(*barred).order_by(*ordered).limit(limit)]
-
-
 def _naming(lease: Lease) -> dict[str, Any]:
     return _facts(lease.request, lease.job_id, lease.attempt, lease.fence, lease.submitted_by)
 
@@ -390,52 +299,3 @@ def _facts(request: JobRequest, job_id: str, attempt: int, fence: int, submitted
         "job_id": job_id, "attempt": attempt, "fence": fence, "submitted_by": submitted_by, "tenant_id": request.tenant_id,
         "model_type": request.model_type,
     } | study  # fmt: skip
-
-
-def _record_experiment(connection: Connection, lease: Lease, outcome: Outcome, now: datetime) -> None:
-    """Keep the attempt's metrics and parameters beside MLflow, so that the promised tables and views hold them."""
-    if outcome.run_id is None or outcome.experiment is None:
-        return
-    tenant = lease.request.tenant_id
-    where = (ai_experiments.c.tenant_id == tenant, ai_experiments.c.name == outcome.experiment)
-    experiment = connection.execute(select(ai_experiments.c.id).where(*where)).scalar()
-    if experiment is None:
-        insert = sqlite_insert if connection.dialect.name == "sqlite" else postgresql_insert
-        # two jobs of one experiment may end at once: the first row stands
-        connection.execute(
-            insert(ai_experiments).values(
-                id=f"exp-{lease.job_id.removeprefix('job-')}", tenant_id=tenant, name=outcome.experiment,
-                mlflow_experiment_id=outcome.experiment_id, git_commit=outcome.details.get("git_commit"), tags={},
-                created_by=lease.submitted_by, created_at=now,
-            ).on_conflict_do_nothing()
-        )  # fmt: skip
-        experiment = connection.execute(select(ai_experiments.c.id).where(*where)).scalar_one()
-    metrics = [
-        {"experiment_id": experiment, "run_id": outcome.run_id, "name": name, "value": value, "step": 0, "at": now}
-        for name, value in outcome.metrics.items()
-    ]
-    known: dict[str, tuple[int, str]] = {}
-    versions = (
-        select(ai_experiment_params.c.name, ai_experiment_params.c.version, ai_experiment_params.c.value)
-        .where(ai_experiment_params.c.experiment_id == experiment, ai_experiment_params.c.run_id == outcome.run_id)
-        .order_by(ai_experiment_params.c.version)
-    )  # fmt: skip
-    for name, version, value in connection.execute(versions):
-        known[name] = (version, value)
-    # a run that is continued (a resumed study) keeps the earlier values under their versions
-    params = [
-        {
-            "experiment_id": experiment,
-            "run_id": outcome.run_id,
-            "name": name,
-            "version": known.get(name, (0, ""))[0] + 1,
-            "value": value,
-            "at": now,
-        }
-        for name, value in outcome.params.items()
-        if name not in known or known[name][1] != value
-    ]
-    if metrics:
-        connection.execute(ai_experiment_metrics.insert(), metrics)
-    if params:
-        connection.execute(ai_experiment_params.insert(), params)

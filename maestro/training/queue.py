@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import Connection, func, select
 
@@ -19,13 +19,12 @@ from maestro.core.settings import TrainingSettings
 from maestro.decisions.cost import Allocation, bill
 from maestro.decisions.duration import DurationEstimate, estimate_duration, remaining
 from maestro.decisions.queue_order import Claim, Limits, order
-from maestro.decisions.queue_wait import forecast
 from maestro.training.job import Job
-from maestro.training.store import JobStore, job_of, require_tenant, tenancy
+from maestro.training.store import JobStore, job_of, tenancy
 
 _HISTORY = 50
-_LOOK_AHEAD = 500
-_ASKED = "asked"
+LOOK_AHEAD = 500
+"""Jobs at the head of the queue whose turns are worked out; of those behind them only the place is told."""
 
 
 class QueuePlace(Model):
@@ -45,25 +44,6 @@ class Estimate(Model):
     samples: int
     basis: str
     price_usd_micros: int
-
-
-class Plan(Model):
-    """What would become of a job that were submitted now.
-
-    `price_usd_micros` is that of the estimate, `price_worst_usd_micros` that of every attempt to its time limit.
-    """
-
-    verdict: Literal["fits", "waits", "never"]
-    reason: str
-    limit: str | None = None
-    position: int
-    wait_s: float | None = None
-    wait_lower_s: float | None = None
-    wait_upper_s: float | None = None
-    estimate: Estimate
-    price_usd_micros: int
-    price_worst_usd_micros: int
-    rates: str
 
 
 class Stats(Model):
@@ -124,7 +104,7 @@ class Queue:
         if found is not None:
             return found
         with self._store.database.read() as connection:
-            ahead = _before(connection, job)
+            ahead = jobs_before(connection, job)
         return QueuePlace(position=ahead + 1, reason=f"waits: {ahead} jobs are before it")
 
     def places(self, wanted: Sequence[Job]) -> dict[str, QueuePlace]:
@@ -132,7 +112,7 @@ class Queue:
         if not any(job.status is JobStatus.QUEUED for job in wanted):
             return {}
         with self._store.database.read() as connection:
-            queued, running = self._queued(connection), self._running(connection)
+            queued, running = self._queued(connection), running_jobs(connection)
         turns = {
             turn.job_id: turn for turn in order(queued, [claim_of(row) for row in running], limits_of(self._options))
         }
@@ -156,61 +136,17 @@ class Queue:
             for job in wanted:
                 if job.status.is_final:
                     continue
-                whole = _known(connection, known, job.request)
+                whole = known_duration(connection, known, job.request)
                 elapsed = job.elapsed_s(now)
                 if elapsed is not None and job.status is not JobStatus.QUEUED:
                     whole = remaining(whole, elapsed, job.progress)
-                found[job.id] = _priced(whole, job.request)
+                found[job.id] = priced(whole, job.request)
         return found
 
     def estimate_request(self, request: JobRequest) -> Estimate:
         """How long such a job takes, from those like it: same kind, data, algorithm and backend."""
         with self._store.database.read() as connection:
-            return _priced(_history(connection, request), request)
-
-    def plan(self, request: JobRequest, by: Principal, now: datetime) -> Plan:
-        """Whether the job would fit, wait or never fit; which limit binds; for how long; and the price. Nothing is submitted.
-
-        Raises:
-            Refused: the principal may not look.
-            NotFound: the tenant is not one of the principal's.
-        """
-        by.require(PrincipalRole.VIEWER, PrincipalRole.APPROVER)
-        require_tenant(by, request.tenant_id)
-        known: dict[tuple[Any, ...], DurationEstimate] = {}
-        with self._store.database.read() as connection:
-            running = self._running(connection)
-            rows = connection.execute(
-                select(jobs).where(jobs.c.status == JobStatus.QUEUED)
-                .order_by(jobs.c.priority_rank, jobs.c.created_at, jobs.c.id).limit(_LOOK_AHEAD)
-            ).mappings()  # fmt: skip
-            queued = [job_of(row) for row in rows]
-            whole = _known(connection, known, request)
-            times = {job.id: _known(connection, known, job.request) for job in queued}
-            for job in running:
-                times[job.id] = remaining(
-                    _known(connection, known, job.request), job.elapsed_s(now) or 0.0, job.progress
-                )
-            ahead = _before(connection, None, request.priority, now)
-        asked = claim_of_request(_ASKED, request, now)
-        waits = [
-            forecast(
-                asked, [claim_of(job) for job in queued], [claim_of(job) for job in running], limits_of(self._options),
-                {job_id: getattr(time, side) for job_id, time in times.items()},
-            )
-            for side in ("seconds", "lower", "upper")
-        ]  # fmt: skip
-        middle = waits[0]
-        # beyond the look-ahead the queue is taken to go on as it began
-        stretch = max(1.0, ahead / _LOOK_AHEAD) if len(queued) == _LOOK_AHEAD else 1.0
-        seconds = [round(wait.seconds * stretch, 1) if wait.seconds is not None else None for wait in waits]
-        estimate = _priced(whole, request)
-        worst = bill(_allocation(request, float(request.timeout_s)), load_rates()).total * (1 + request.max_retries)
-        return Plan(
-            verdict=middle.verdict, reason=middle.reason, limit=middle.limit, position=max(middle.position, ahead + 1), wait_s=seconds[0],
-            wait_lower_s=seconds[1], wait_upper_s=seconds[2], estimate=estimate, price_usd_micros=estimate.price_usd_micros,
-            price_worst_usd_micros=worst, rates=load_rates().version,
-        )  # fmt: skip
+            return priced(_history(connection, request), request)
 
     def stats(self, by: Principal, tenant_id: str | None = None) -> Stats:
         """Counts, rates and cost of the jobs that `by` may see; as quick for a million jobs as for one."""
@@ -271,18 +207,13 @@ class Queue:
             )  # fmt: skip
         return found, len(names)
 
-    def _running(self, connection: Connection) -> list[Job]:
-        return [
-            job_of(row) for row in connection.execute(select(jobs).where(jobs.c.status == JobStatus.RUNNING)).mappings()
-        ]
-
     def _queued(self, connection: Connection) -> list[Claim]:
         limits = limits_of(self._options)
         wanted = [jobs.c.id, jobs.c.tenant_id, jobs.c.priority, jobs.c.created_at, jobs.c.backend]
         bounded = (limits.cores, limits.gpus, limits.memory_bytes) != (None, None, None)
         rows = connection.execute(
             select(*wanted, *([jobs.c.request] if bounded else [])).where(jobs.c.status == JobStatus.QUEUED)
-            .order_by(jobs.c.priority_rank, jobs.c.created_at, jobs.c.id).limit(_LOOK_AHEAD)
+            .order_by(jobs.c.priority_rank, jobs.c.created_at, jobs.c.id).limit(LOOK_AHEAD)
         ).mappings()  # fmt: skip
         if bounded:
             return [
@@ -293,6 +224,13 @@ class Queue:
             Claim(row["id"], row["tenant_id"], Priority(row["priority"]), row["created_at"], backend=row["backend"])
             for row in rows
         ]
+
+
+def running_jobs(connection: Connection) -> list[Job]:
+    """Every job that runs; there are never more than the limit."""
+    return [
+        job_of(row) for row in connection.execute(select(jobs).where(jobs.c.status == JobStatus.RUNNING)).mappings()
+    ]
 
 
 def limits_of(options: TrainingSettings) -> Limits:
@@ -333,7 +271,7 @@ def active_jobs(store: JobStore, by: Principal, *, page: int = 1, page_size: int
         return [ActiveJob(**row) for row in rows], int(total)
 
 
-def _before(
+def jobs_before(
     connection: Connection, job: Job | None, priority: Priority | None = None, at: datetime | None = None
 ) -> int:
     """How many jobs stand before a queued one, or before one of a priority that were queued `at`."""
@@ -352,9 +290,10 @@ def _before(
     )
 
 
-def _known(
+def known_duration(
     connection: Connection, known: dict[tuple[Any, ...], DurationEstimate], request: JobRequest
 ) -> DurationEstimate:
+    """How long such a job takes; looked up once for each kind, in `known`."""
     key = (
         request.model_type,
         request.backend,
@@ -384,15 +323,17 @@ def _history(connection: Connection, request: JobRequest) -> DurationEstimate:
     return estimate_duration(past[::-1], timeout_s=float(request.timeout_s))
 
 
-def _allocation(request: JobRequest, wall_s: float) -> Allocation:
+def allocation_of(request: JobRequest, wall_s: float) -> Allocation:
+    """What all workers of such a job hold together for so many seconds."""
     return Allocation(
         wall_s=wall_s, cores=request.resources.cpu * request.workers, gpus=request.resources.gpu * request.workers,
         memory_gib=request.resources.memory_bytes * request.workers / 2**30,
     )  # fmt: skip
 
 
-def _priced(found: DurationEstimate, request: JobRequest) -> Estimate:
+def priced(found: DurationEstimate, request: JobRequest) -> Estimate:
+    """The estimate with the price of its median."""
     return Estimate(
         seconds=found.seconds, lower=found.lower, upper=found.upper, samples=found.samples, basis=found.basis,
-        price_usd_micros=bill(_allocation(request, found.seconds), load_rates()).total,
+        price_usd_micros=bill(allocation_of(request, found.seconds), load_rates()).total,
     )  # fmt: skip

@@ -63,9 +63,15 @@ def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Home:
 
 
 @pytest.fixture(scope="session")
-def mlflow_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def mlflow_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the tracking server keeps its database and, in `artifacts`, everything else."""
+    return tmp_path_factory.mktemp("mlflow")
+
+
+@pytest.fixture(scope="session")
+def mlflow_url(mlflow_folder: Path) -> Iterator[str]:
     """A real tracking server, started once."""
-    folder = tmp_path_factory.mktemp("mlflow")
+    folder = mlflow_folder
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

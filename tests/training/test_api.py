@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from fastapi.testclient import TestClient
 
@@ -118,11 +119,48 @@ def test_a_job_from_submission_to_its_run(client: TestClient, by: As, working: N
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-@pytest.mark.shows("C8", "C9", "C10", "C13", env="laptop")
-def test_a_study_runs_as_a_job_and_is_resumed(client: TestClient, by: As, working: None) -> None:
+@pytest.mark.shows("D18", env="laptop")
+def test_a_model_that_cannot_be_logged_costs_no_metric(
+    client: TestClient, by: As, working: None, mlflow_folder: Path
+) -> None:
     me = by("submitter")
+    name = f"blocked-{os.getpid()}"
+    experiment = client.post("/ai/experiments", json={"name": name}, headers=me).json()
+    # where this experiment's models would go lies a file: the artifact store refuses every upload of one
+    place = mlflow_folder / "artifacts" / experiment["mlflow_experiment_id"]
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "models").write_text("in the way")
+    started = client.post("/ai/training/jobs/start", json=JOB | {"name": name}, headers=me).json()
+    job = finished(client, f"/ai/training/jobs/{started['id']}", me)
+    assert job["status"] == "completed", job
+    assert job["message"].startswith("completed; missing: model: ")
+    assert job["result"]["missing"][0].startswith("model: ")
+    assert job.get("model_uri") is None
+    run = client.get(f"/ai/experiments/runs/{job['run_id']}", headers=me).json()
+    assert run["metrics"]["f1"] == job["result"]["metrics"]["f1"] > 0.85
+    assert run["metrics"]["cost_usd"] > 0
+    assert run["params"]["n_estimators"] == "10"
+    lines = client.get(f"/ai/training/jobs/{started['id']}/logs", headers=me, params={"level": "error"}).json()["items"]
+    assert any("model was not logged" in line["message"] for line in lines)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+@pytest.mark.shows("C1", "C7", "C8", "C9", "C10", "C11", "C12", "C13", "L5", env="laptop")
+def test_a_study_runs_as_a_job_and_is_resumed(
+    client: TestClient, by: As, working: None, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On PostgreSQL, three trials at once."""
+    storage = f"optuna_{os.getpid()}"
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{storage}"'.encode())
+    monkeypatch.setenv("MAESTRO_OPTUNA_URL", postgres_url.replace("/postgres?", f"/{storage}?"))
+    me = by("submitter")
+    spaces = client.get("/ai/hpo/spaces", headers=me).json()
+    assert spaces["forecast"]["dimensions"]["learning_rate"] == {"kind": "float", "low": 0.01, "high": 0.3, "log": True}
+    assert spaces["anomaly"]["dimensions"]["max_samples"]["values"] == ["auto", 256, 512, 1024]
     study = {
-        "name": "depth", "data": {"feature_service": "tumour_v1"}, "n_trials": 5, "pruner": "none",
+        "name": "depth", "data": {"feature_service": "tumour_v1"}, "n_trials": 5, "n_jobs": 3, "pruner": "none",
         "dimensions": {"n_estimators": {"kind": "int", "low": 2, "high": 10}, "max_depth": {"kind": "int", "low": 1, "high": 5}},
     }  # fmt: skip
     started = client.post("/ai/hpo/studies/start", json=study, headers=me)
@@ -142,8 +180,37 @@ def test_a_study_runs_as_a_job_and_is_resumed(client: TestClient, by: As, workin
     assert trials["total"] == 5
     assert [trial["number"] for trial in trials["items"]] == [0, 1, 2]
     assert all(trial["run_id"] and trial["state"] == "complete" for trial in trials["items"])
+    for trial in trials["items"]:
+        assert trial["wall_s"] > 0
+        assert trial["cpu_s"] > 0
+        assert trial["peak_memory_bytes"] > 2**20
+        assert trial["cost_usd_micros"] >= 0
+    history = client.get(f"/ai/hpo/studies/{study_id}/history", headers=me).json()["points"]
+    assert [point["number"] for point in history] == list(range(5))
+    assert history[-1]["best"] == best["values"]["accuracy"] == max(point["value"] for point in history)
+    front = client.get(f"/ai/hpo/studies/{study_id}/front", headers=me).json()["trials"]
+    assert best["number"] in [trial["number"] for trial in front]
+    page = client.get(f"/ai/hpo/studies/{study_id}/report", headers=me)
+    assert page.headers["content-type"].startswith("text/html")
+    assert "<h1>Study depth</h1>" in page.text
     assert client.post("/ai/hpo/studies/start", json=study | {"n_trials": 6}, headers=me).status_code == 202
     assert finished(client, f"/ai/hpo/studies/{study_id}", me)["trials"] == 6
+    assert client.post(f"/ai/hpo/studies/{study_id}/train", json={}, headers=by("reviewer")).status_code == 403
+    best_job = client.post(
+        f"/ai/hpo/studies/{study_id}/train", json={"name": "nightly"}, headers=me | {"Idempotency-Key": "night-1"}
+    ).json()
+    wanted = client.get(f"/ai/hpo/studies/{study_id}/best", headers=me).json()["best"]["params"]
+    assert (
+        best_job["request"]["params"].items() >= (wanted | {"algorithm": "random_forest", "study_id": study_id}).items()
+    )
+    trained = finished(client, f"/ai/training/jobs/{best_job['id']}", me)
+    assert (trained["status"], trained["name"]) == ("completed", "nightly"), trained
+    report = client.get("/cost/report", headers=by("user")).json()
+    assert {item["name"] for item in report["by_kind"]} == {"tuning", "training"}, "a study is billed as tuning"
+    (cost,) = report["by_study"]
+    assert cost["study_id"] == study_id
+    assert len(cost["trials"]) == 6
+    assert sum(part["usd_micros"] for part in cost["trials"]) + cost["rest_usd_micros"] == cost["bill_usd_micros"]
 
 
 @pytest.mark.shows("N5", env="laptop")

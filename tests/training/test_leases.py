@@ -23,6 +23,7 @@ from maestro.core.jobs import JobStatus, Priority
 from maestro.core.settings import TrainingSettings
 from maestro.training.job import Bill, LogLine, Outcome
 from maestro.training.leases import Leases
+from maestro.training.publication import record_experiment
 from maestro.training.store import JobStore
 from tests.training.conftest import ADA, request_for
 
@@ -277,6 +278,15 @@ def test_publication_fills_the_promised_tables_and_views_in_one_transaction(stor
         "cost_usd_micros",
         "metrics",
     } <= set(data)
+
+
+def test_an_attempt_without_a_run_leaves_no_experiment(store: JobStore, leases: Leases, clock: ManualClock) -> None:
+    store.submit(request_for(), ADA)
+    lease = leases.claim("w", ["local"])
+    assert lease is not None
+    with store.database.begin() as connection:
+        record_experiment(connection, lease, OUTCOME.model_copy(update={"run_id": None}), clock.now())
+        assert connection.execute(select(ai_experiments)).all() == []
 
 
 def test_a_run_that_is_continued_keeps_its_parameters_by_version(store: JobStore, leases: Leases) -> None:

@@ -11,6 +11,7 @@ from maestro.core.jobs import JobStatus, Priority
 from maestro.core.principals import Principal, PrincipalRole
 from maestro.core.settings import TrainingSettings
 from maestro.training.leases import Leases
+from maestro.training.plan import plan_job
 from maestro.training.queue import Queue, active_jobs
 from maestro.training.store import JobFilter, JobStore
 from tests.training.conftest import ADA, OPERATOR, VIEWER, request_for
@@ -52,7 +53,7 @@ def test_a_place_beyond_the_look_ahead_is_counted(store: JobStore, leases: Lease
     first = queue.place(urgent)
     assert first is not None
     assert first.position == 1
-    plan = queue.plan(request_for(), ADA, clock.now())
+    plan = plan_job(store, leases.options, request_for(), ADA, clock.now())
     assert plan.position == 604
 
 
@@ -63,14 +64,13 @@ def _row(store: JobStore, job_id: str) -> RowMapping:
 
 def test_a_plan_says_what_would_become_of_a_job(store: JobStore, clock: ManualClock) -> None:
     leases = Leases(store, TrainingSettings(lease_s=10_000, max_running=2, max_running_per_tenant=2, max_cores=4))
-    queue = Queue(store, leases.options)
     for _ in range(4):
         store.submit(request_for(), ADA)
         lease = leases.claim("w", ["local"])
         assert lease is not None
         clock.sleep(20)
         leases.complete(lease, OUTCOME, BILL)
-    fits = queue.plan(request_for(max_retries=1, timeout_s=3600), VIEWER, clock.now())
+    fits = plan_job(store, leases.options, request_for(max_retries=1, timeout_s=3600), VIEWER, clock.now())
     assert (fits.verdict, fits.wait_s, fits.limit, fits.position) == ("fits", 0.0, None, 1)
     assert fits.estimate.seconds == 20.0
     assert (fits.price_usd_micros, fits.price_worst_usd_micros) == (278, 100_000)
@@ -79,11 +79,11 @@ def test_a_plan_says_what_would_become_of_a_job(store: JobStore, clock: ManualCl
     leases.claim("w", ["local"])
     leases.claim("w", ["local"])
     clock.sleep(5)
-    waits = queue.plan(request_for(), VIEWER, clock.now())
+    waits = plan_job(store, leases.options, request_for(), VIEWER, clock.now())
     assert (waits.verdict, waits.limit, waits.position) == ("waits", "jobs", 2)
     assert waits.wait_s == pytest.approx(15.0)
     assert waits.reason == "waits: 2 of 2 jobs are running"
-    never = queue.plan(request_for(resources={"cpu": 5}), VIEWER, clock.now())
+    never = plan_job(store, leases.options, request_for(resources={"cpu": 5}), VIEWER, clock.now())
     assert (never.verdict, never.limit, never.wait_s) == ("never", "cores", None)
     assert "can never start: wants 5 cores, the limit is 4 cores" in never.reason
 

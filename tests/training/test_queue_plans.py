@@ -14,8 +14,9 @@ from maestro.clients.database.schema.training import ai_training_jobs as jobs
 from maestro.core.jobs import JobStatus, Priority
 from maestro.core.principals import Principal, PrincipalRole
 from maestro.core.settings import TrainingSettings
+from maestro.training.claims import Standing
 from maestro.training.leases import Leases
-from maestro.training.queue import Queue
+from maestro.training.queue import Queue, limits_of
 from maestro.training.store import JobFilter, JobStore, page_query
 from tests.training.conftest import ADA, OPERATOR, request_for
 
@@ -33,7 +34,7 @@ def many(store: JobStore) -> JobStore:
             insert(jobs),
             [
                 row | {
-                    "id": f"job-{number:06d}", "tenant_id": "abc"[number % 3], "idempotency_key": None,
+                    "id": f"job-{number:06d}", "tenant_id": "abc"[number // 6 % 3], "idempotency_key": None,
                     "status": JobStatus.QUEUED if number % 6 == 0 else states[number % 5],
                     "priority": list(Priority)[number % 4], "priority_rank": number % 4,
                     "model_type": "classifier" if number % 7 else "regressor",
@@ -125,6 +126,20 @@ def test_a_claim_reads_the_first_of_the_queue_by_index(many: JobStore, barred: b
         for query, values in asked:
             plan = plan_of(connection, query, values)
             assert not reads_whole_table(plan), plan
+
+
+def test_a_group_at_its_limit_is_not_asked(many: JobStore) -> None:
+    leases = Leases(many, TrainingSettings(max_running=10, max_running_per_tenant=1))
+    for _ in range(2):
+        leases.claim("w", ["local"])
+    with many.database.read() as connection:
+        standing = Standing.read(connection)
+    free = standing.free(limits_of(leases.options), ["local", "other"])
+    busy = {tenant for tenant, _ in standing.running}
+    assert len(busy) == 2
+    assert {tenant for tenant, _ in free} == {tenant for tenant, _ in standing.queued} - busy
+    assert free
+    assert standing.free(limits_of(leases.options), ["other"]) == []
 
 
 def test_counting_asks_the_table_of_counts(many: JobStore) -> None:

@@ -22,7 +22,8 @@ from maestro.core.principals import Principal
 from maestro.training.advice import Advice, advise
 from maestro.training.control import Training
 from maestro.training.job import Job, LogLine
-from maestro.training.queue import ActiveJob, Estimate, Plan, QueuePlace, Stats, TenantStanding, active_jobs
+from maestro.training.plan import Plan
+from maestro.training.queue import ActiveJob, Estimate, QueuePlace, Stats, TenantStanding, active_jobs
 from maestro.training.retention import Cleaned
 from maestro.training.store import JobFilter
 

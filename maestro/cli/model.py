@@ -43,6 +43,7 @@ def inspect(
         _prepare(name, environment, again=False)
     from maestro.security.quarantine import read_manifest
     from maestro.serving.loading import CONTRACT, read_contract
+    from maestro.serving.runtimes import has_original
 
     folder = home.version(*name.split("@"))
     manifest = read_manifest(folder)
@@ -56,6 +57,7 @@ def inspect(
         "files": [entry.document() for entry in manifest.files],
         "signature": {"built": state.built, "promoted": state.promoted, "reason": state.reason},
         "contract": contract.document(),
+        "answers": _answers(has_original(folder / "files"), found is not None),
         "plan": None if found is None else _summary(found[0]),
     }
     emit(document, as_json=as_json, human=lambda: _show(document))
@@ -142,9 +144,17 @@ def _show(document: dict[str, Any]) -> None:
     ]
     table("", ("field", "value"), rows)
     if document["plan"] is None:
-        out.print("no plan holds here: the server prepares the version when it loads it, or maestro model prepare does")
+        out.print(document["answers"])
         return
     _show_plan(document["plan"])
+
+
+def _answers(has_original: bool, has_plan: bool) -> str:
+    if not has_original:
+        return "by the ONNX file that was logged: it is the original"
+    if has_plan:
+        return "by its plan"
+    return "no plan holds here: the server prepares the version when it loads it, or maestro model prepare does"
 
 
 def _names(contract: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,7 +112,13 @@ def predict(
     if not output.parent.is_dir():
         raise BadInput(f"{output.parent} is no folder", field="output", remedy="create it")
     parts = PartsFolder(output if as_folder else output.with_name(f"{output.name}.parts"))
-    if overwrite and share.count == 1:
+    if overwrite and share.count > 1:
+        raise BadInput(
+            "--overwrite with --shard: each share would remove what the others have done",
+            field="overwrite",
+            remedy="remove the folder before the shares start",
+        )
+    if overwrite:
         _remove(output)
         parts.clear()
     elif not as_folder and _is_merged(output, parts):
@@ -120,9 +127,13 @@ def predict(
         return BatchResult(rows, 0, time.monotonic() - began, (), {}, output, True)
     elif output.exists() and not (as_folder and (output / "job.json").is_file()):
         raise Conflict(f"{output} exists", field="output", remedy="name another output, or replace it with --overwrite")
-    with parts.held(f"{share.index}-{share.count}"):
-        spool = output.parent / f".{output.name}.spool-{share.index}"
+    spool = output.parent / f".{output.name}.spool-{share.index}"
+    try:
         source = open_source(source_path, model.contract, keep, spool, part_rows)
+    finally:
+        with suppress(OSError):  # it is not there, or holds what a next run goes on with
+            spool.rmdir()
+    with parts.held(f"{share.index}-{share.count}"):
         parts.begin(BatchJob(version=model.digest, files=source.files, pieces=source.pieces, keep=keep, scores=scores))
         mine = [piece.number for piece in source.pieces if piece.number % share.count == share.index]
         done = parts.done(source)

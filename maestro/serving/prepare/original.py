@@ -18,6 +18,7 @@ from typing import Any
 from maestro.serving.runtimes.pyfunc_worker import described, frame, load, plain, receive, send
 
 _AT_MOST_S = 0.25
+_NO_LIBRARY = "code of its own answers, not a model of a library"
 
 
 def main(folder: str) -> int:
@@ -101,6 +102,8 @@ class Original:
     def _forest(self, request: dict[str, Any]) -> dict[str, Any]:
         from maestro.serving.prepare.importers import NotForest, forest_of
 
+        if self._raw is None:
+            return {"error": _NO_LIBRARY}
         try:
             return {"forest": forest_of(self._raw, request["types"]).encode()}
         except NotForest as error:
@@ -109,6 +112,8 @@ class Original:
     def _onnx(self, request: dict[str, Any]) -> dict[str, Any]:
         from maestro.serving.prepare.convert import convert
 
+        if self._raw is None:
+            return {"error": _NO_LIBRARY}
         return {"onnx": convert(self._raw, request["names"], request["types"], request["variant"])}
 
 

@@ -14,7 +14,7 @@ from typing import ClassVar
 import maestro
 from maestro.core.contract import ModelContract
 from maestro.core.errors import MaestroError
-from maestro.serving.runtimes._base import Answers, ModelFailed, ModelRuntime
+from maestro.serving.runtimes._base import ORIGINAL, Answers, ModelFailed, ModelRuntime
 from maestro.serving.runtimes.cost import Costs
 from maestro.serving.runtimes.onnx import FILE as ONNX_FILE
 from maestro.serving.runtimes.onnx import OnnxRuntime
@@ -105,9 +105,14 @@ class PlannedRuntime:
         self._from, self._runtimes = begins, runtimes
 
     def warm_up(self, sample: Batch) -> None:
-        """Of every path."""
+        """Of every path. What was proven may refuse the sample, whose texts no contract names; the original may not."""
         for runtime in dict.fromkeys(self._runtimes):
-            runtime.warm_up(sample)
+            try:
+                runtime.warm_up(sample)
+            except ModelFailed as error:
+                if runtime.path == ORIGINAL or "string" not in sample.types:
+                    raise
+                log.info("%s: not warmed up: %s", self._digest, error.detail)
 
     def predict(self, batch: Batch, timeout_s: float) -> Prediction:
         """By the path for the batch's size."""

@@ -53,9 +53,8 @@ def test_train_evaluate_register(calling: Airflow, platform: Platform) -> None:
 
 
 def test_a_model_that_is_not_good_enough_fails_the_run(calling: Airflow, platform: Platform) -> None:
-    printed = calling.test_run(
-        "train_evaluate_register", {"name": "poor", "params": QUICK, "register_as": "poor_model", "minimum": 1.1}
-    )
+    conf: dict[str, Any] = {"name": "poor", "params": QUICK, "register_as": "poor_model", "minimum": 1.1}
+    printed = calling.run("dags", "test", "train_evaluate_register", "--conf", json.dumps(conf), status=None)
     assert "below 1.1" in printed
 
 

@@ -19,6 +19,14 @@ import httpx
 ENDED = frozenset({"completed", "failed", "cancelled"})
 
 
+class ApiRefusedError(RuntimeError):
+    """The API refused a call; `status` is the HTTP status."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
 def key_of(context: dict[str, Any]) -> str:
     """The idempotency key of a task in a run: every try of it has the same."""
     instance = context["ti"]
@@ -53,7 +61,7 @@ def call(method: str, path: str, *, body: Any = None, key: str | None = None, tr
             continue
         if response.is_success:
             return response.json() if response.content else None
-        raise RuntimeError(f"{method} {path}: {response.status_code} {response.text[:1000]}")
+        raise ApiRefusedError(response.status_code, f"{method} {path}: {response.status_code} {response.text[:1000]}")
     raise RuntimeError(f"{method} {path}: no answer after {tries} tries: {last}")
 
 
@@ -107,7 +115,14 @@ def version_of_run(model: str, run_id: str, *, within_s: float = 300.0) -> dict[
     """
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
-        for version in call("GET", "/versions", model=model, page_size=50)["items"]:
+        try:
+            known = call("GET", "/versions", model=model, page_size=50)["items"]
+        except ApiRefusedError as error:
+            if error.status != 404:
+                raise
+            # the model's first version is still to come
+            known = []
+        for version in known:
             if version.get("run_id") == run_id:
                 return dict(version)
         time.sleep(2.0)

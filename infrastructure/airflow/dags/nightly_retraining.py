@@ -51,13 +51,13 @@ def nightly_retraining() -> None:
         return maestro.best_of_study(study_id, get_current_context()["params"]["space"])
 
     @task
-    def train(params: dict[str, Any]) -> str:
+    def train(found: dict[str, Any]) -> str:
         """Queue the full training; a second try finds the first one's."""
         context = get_current_context()
         asked = context["params"]
         request = {
             "name": f"{asked['model']}-nightly", "model_type": asked["model_type"], "data": {"feature_service": asked["feature_service"]},
-            "params": params, "register_as": asked["model"], "max_retries": 1,
+            "params": found, "register_as": asked["model"], "max_retries": 1,
         }  # fmt: skip
         return maestro.submit_job(request, maestro.key_of(context))
 

@@ -64,9 +64,9 @@ def train_evaluate_register() -> None:
         return str(result["run_id"])
 
     @task
-    def registered(run_id: str) -> str:
+    def registered(run: str) -> str:
         """The version's number."""
-        return str(maestro.version_of_run(get_current_context()["params"]["register_as"], run_id)["version"])
+        return str(maestro.version_of_run(get_current_context()["params"]["register_as"], run)["version"])
 
     registered(judge(wait(submit())))
 

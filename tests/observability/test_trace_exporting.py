@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from maestro.clients.otlp import KINDS
 from maestro.core.errors import BadInput
 from maestro.observability.trace_exporting import trace_exporting
 from maestro.observability.tracing import start_span, tracing
@@ -41,7 +42,7 @@ def test_spans_arrive_with_parents_kinds_attributes_and_failures(collector: Coll
     assert first.trace_id.hex() == second.trace_id.hex() == outer.trace_id
     assert first.parent_span_id.hex() == outer.span_id
     assert second.parent_span_id == b""
-    assert (second.kind, first.kind) == (2, 1)
+    assert (second.kind, first.kind) == (KINDS["server"], KINDS["internal"]) == (2, 1)
     assert first.span_id.hex() == inner.span_id
     assert (first.status.code, first.status.message) == (2, "ValueError: no such row")
     assert second.status.code == 0

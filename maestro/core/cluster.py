@@ -37,9 +37,9 @@ class ClusterTraining(BaseModel):
         description="priority of a job to PriorityClass",
     )
     runtimes: dict[str, str] = Field(
-        default={"pytorch": "torch-distributed", "tensorflow": "tensorflow-distributed", "mpi": "mpi-distributed",
-                 "jax": "jax-distributed", "xgboost": "xgboost-distributed"},
-        description="framework to ClusterTrainingRuntime of Trainer v2",
+        default={"pytorch": "TrainingRuntime/maestro-pytorch", "tensorflow": "TrainingRuntime/maestro-tensorflow",
+                 "jax": "jax-distributed", "xgboost": "xgboost-distributed", "mpi": "deepspeed-distributed"},
+        description="framework to runtime of Trainer v2: a ClusterTrainingRuntime, or TrainingRuntime/<name> of the namespace",
     )  # fmt: skip
     startup_s: float = Field(
         default=300.0,

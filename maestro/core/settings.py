@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from maestro.core.cluster import ClusterSettings
 from maestro.core.errors import from_validation
 
 
@@ -21,15 +22,21 @@ class ServingSettings(BaseModel):
     auth: Literal["network", "key", "oidc"] = Field(
         default="key", description="authentication of the data port; oidc takes keys too"
     )
-    workers: int = Field(default=1, gt=0, le=256, description="processes that answer; 1 is the whole server in one process")
+    workers: int = Field(
+        default=1, gt=0, le=256, description="processes that answer; 1 is the whole server in one process"
+    )
     rate_per_s: float | None = Field(default=None, gt=0, description="requests of one caller a second, on average")
     rate_burst: int = Field(default=100, gt=0, description="requests of one caller at once, where there is a rate")
-    max_connections: int = Field(default=20_000, gt=0, description="open connections of a process; further ones are closed")
+    max_connections: int = Field(
+        default=20_000, gt=0, description="open connections of a process; further ones are closed"
+    )
     tls_cert: Path | None = Field(default=None, description="certificate chain (PEM); with it the port speaks TLS only")
     tls_key: Path | None = Field(default=None, description="its private key (PEM)")
     oidc_issuer: str | None = Field(default=None, description="whose tokens count, where auth is oidc")
     oidc_audience: str | None = Field(default=None, description="for whom a token must be, where auth is oidc")
-    oidc_keys: Path | None = Field(default=None, description="the issuer's public keys, a JWKS file; followed when it changes")
+    oidc_keys: Path | None = Field(
+        default=None, description="the issuer's public keys, a JWKS file; followed when it changes"
+    )
     max_body_bytes: int = Field(default=16 * 2**20, gt=0)
     max_rows: int = Field(default=10_000, gt=0, description="rows in one request")
     graph_poll_s: float = Field(default=0.5, gt=0, description="seconds between looks at the graph file")
@@ -91,6 +98,9 @@ class Settings(BaseSettings):
     server_url: str | None = None
     optuna_url: str | None = Field(default=None, description="storage of studies; default: SQLite in the home")
     trust_policy: Path | None = Field(default=None, description="default: $MAESTRO_HOME/trust-policy.json")
+    target: Literal["laptop", "kubernetes"] = Field(
+        default="laptop", description="where traffic is moved: this machine's model server, or a cluster"
+    )
     slo_file: Path = Path("operations/slo.yaml")
     notify: str = Field(default="log", description="log, or Apprise URLs separated by commas")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -98,6 +108,7 @@ class Settings(BaseSettings):
     training: TrainingSettings = TrainingSettings()
     api: ApiSettings = ApiSettings()
     database: DatabaseSettings = DatabaseSettings()
+    cluster: ClusterSettings = ClusterSettings()
 
 
 @lru_cache(maxsize=1)

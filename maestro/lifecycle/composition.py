@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import cached_property, partial
+from functools import cached_property
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from maestro.core.clock import Clock, SystemClock
 from maestro.core.errors import Unreachable
 from maestro.core.settings import Settings, settings
 from maestro.lifecycle.subscriptions import Subscriptions
+from maestro.lifecycle.traffic import traffic
 from maestro.security.audit import AuditLog
 from maestro.security.principals import PrincipalStore
 from maestro.security.signing import PrivateKey
@@ -83,21 +84,13 @@ class Platform:
         """Versions, approvals, decisions, rollouts, lineage."""
         from maestro.clients.registry import ModelRegistry
         from maestro.governance.control import Governance
+        from maestro.governance.rollouts.runner import Watch
         from maestro.observability.notifier import create_notifier
         from maestro.serving.metric_source import ServerMetricSource
-        from maestro.serving.target import GraphFileTarget
 
         token = self._service_token()
         server = self._address("server")
-        target = partial(
-            GraphFileTarget,
-            self.home,
-            server_url=server,
-            token=token,
-            clock=self.clock,
-            trust_path=self.settings.trust_policy,
-            allow_unsigned=self.settings.serving.allow_unsigned,
-        )
+        moved = traffic(self.settings, self.home, self.clock, server=server, token=token)
         source = ServerMetricSource(server, token, clock=self.clock)
         governance = Governance(
             home=self.home,
@@ -106,10 +99,12 @@ class Platform:
             clock=self.clock,
             audit=self.audit,
             registry=ModelRegistry(self._address("mlflow")),
-            targets=target,
+            targets=moved.target,
             sources=lambda _: source,
             endpoint=server,
             notifier=create_notifier(self.settings.notify),
+            models=moved.models,
+            watches=() if moved.converge is None else (Watch("convergence", 1.0, moved.converge),),
         )
         from maestro.monitoring.drift.evidence import KIND as DRIFT
         from maestro.monitoring.drift.evidence import replay_drift

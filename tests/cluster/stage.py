@@ -12,7 +12,10 @@ import yaml
 from maestro.clients.kubernetes.objects import Cluster, Ref
 from maestro.core.clock import ManualClock
 from maestro.core.cluster import ClusterServing
+from maestro.core.graph import ShadowNode
+from maestro.core.seams import Reading
 from maestro.serving.targets.selector import SLOT
+from tests.governance.conftest import DrawnSource
 
 ROUTE = "gateway.networking.k8s.io/v1"
 
@@ -119,3 +122,19 @@ def route_weights(cluster: Cluster, namespace: str) -> dict[str, int]:
     """The weights of the route by Service."""
     found = cluster.get(Ref(ROUTE, "HTTPRoute", "mlflow-model-server", namespace))
     return {item["name"]: item["weight"] for item in found["spec"]["rules"][0]["backendRefs"]}
+
+
+class MirroredSource(DrawnSource):
+    """Also draws for a mirror, which gets a copy of what the champion answers."""
+
+    def read(self, model: str, label_wait_s: float) -> Reading:
+        """As if both arms had half of the traffic."""
+        graph = self.target(model).read()
+        assert graph is not None
+        root = graph.nodes[graph.root]
+        if not isinstance(root, ShadowNode):
+            return super().read(model, label_wait_s)
+        names = (root.primary, root.mirror)
+        arms = {name: self._drawn(graph, name, graph.models()[name], 0.5) for name in names}
+        arms = {name: arm.model_copy(update={"entered": 0}) for name, arm in arms.items()}
+        return Reading(at=self.clock.now(), epoch=self.epoch, revision=graph.metadata.revision, arms=arms)

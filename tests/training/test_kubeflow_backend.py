@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from maestro.clients.kubernetes.pods import ended, first_waiting
 from maestro.core.cluster import ClusterTraining
 from maestro.core.errors import BadInput
 from maestro.core.jobs import Resources
+from maestro.core.settings import settings
+from maestro.training.backends import check_backend, offered
 from maestro.training.backends._base import Attempt, Phase
 from maestro.training.backends.kubeflow import Operator
-from maestro.clients.kubernetes.pods import ended, first_waiting
 from maestro.training.backends.trainer import Trainer
 from maestro.training.manifests.frameworks import FRAMEWORKS, framework
 from maestro.training.manifests.kubeflow import counts, render
@@ -88,7 +91,10 @@ def test_mxnet_is_refused_and_the_unknown_is_told_the_known() -> None:
 def test_a_train_job_names_its_runtime() -> None:
     job = Trainer(OPTIONS).render(attempt_of(framework="jax", workers=2))
     assert job["spec"]["runtimeRef"]["name"] == "jax-distributed"
+    assert job["spec"]["runtimeRef"]["kind"] == "ClusterTrainingRuntime"
     assert job["spec"]["trainer"]["numNodes"] == 2
+    own = Trainer(OPTIONS).render(attempt_of(framework="tensorflow"))["spec"]["runtimeRef"]
+    assert (own["kind"], own["name"]) == ("TrainingRuntime", "maestro-tensorflow")
     with pytest.raises(BadInput, match="no ClusterTrainingRuntime is set for paddle"):
         Trainer(OPTIONS).render(attempt_of(framework="paddle"))
 
@@ -157,3 +163,49 @@ def test_what_does_not_pass_is_told_before_what_may() -> None:
     assert why[0] == "ErrImagePull"
     assert why[1].startswith("pod q: its image cannot be pulled")
     assert first_waiting([pod({"phase": "Running"})]) is None
+
+
+def test_a_cluster_backend_is_offered_where_settings_name_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(BadInput, match="needs a cluster") as refused:
+        check_backend("kubeflow")
+    assert "MAESTRO_CLUSTER__TRAINING__BACKENDS" in refused.value.remedy
+    monkeypatch.setenv("MAESTRO_CLUSTER__TRAINING__BACKENDS", '["kubeflow"]')
+    settings.cache_clear()
+    check_backend("kubeflow")
+    assert sorted(offered()) == ["kubeflow", "local"]
+    with pytest.raises(BadInput, match="needs a cluster"):
+        check_backend("trainer")
+
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("name", ["tensorflow", "pytorch"])
+def test_a_site_s_template_lies_under_the_job(name: str, tmp_path: Path) -> None:
+    """The templates of the repository, with a toleration and a variable of the site."""
+    document = yaml.safe_load((ROOT / f"training/templates/{name}-training-job.yaml").read_text())
+    for replica in document["spec"][FRAMEWORKS[name].replicas].values():
+        spec = replica["template"]["spec"]
+        spec["tolerations"] = [{"key": "gpu", "operator": "Exists"}]
+        spec["containers"][0]["env"] = [{"name": "SITE", "value": "1"}, {"name": "MLFLOW_TRACKING_URI", "value": "no"}]
+    (tmp_path / f"{name}-training-job.yaml").write_text(yaml.safe_dump(document))
+    options = OPTIONS.model_copy(update={"templates": tmp_path})
+    attempt = attempt_of(framework=name, workers=2)
+    job = render(attempt, options)
+    assert render(attempt, options) == job
+    for pod in pods_of(job):
+        container = pod["spec"]["containers"][0]
+        variables = {item["name"]: item["value"] for item in container["env"]}
+        assert pod["spec"]["tolerations"] == [{"key": "gpu", "operator": "Exists"}]
+        assert (variables["SITE"], variables["MLFLOW_TRACKING_URI"]) == ("1", "http://mlflow:5000")
+        assert container["image"] == f"localhost/maestro-ml/training-{name}:0.1.0"
+        assert container["command"][-1] == "/attempt"
+        assert "args" not in container
+        assert {volume["name"] for volume in pod["spec"]["volumes"]} >= {"attempt", "request", "tmp", "home"}
+    assert pods_of(render(attempt_of(), options))[0]["spec"]["containers"][0]["image"] == OPTIONS.image
+
+
+def test_a_template_of_another_kind_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "jax-training-job.yaml").write_text("kind: JAXJob\nspec: {jaxReplicaSpecs: {}}\n")
+    with pytest.raises(BadInput, match=r"jax-training-job\.yaml is no JAXJob"):
+        render(attempt_of(framework="jax"), OPTIONS.model_copy(update={"templates": tmp_path}))

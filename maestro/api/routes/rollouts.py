@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
@@ -11,6 +11,7 @@ from maestro.api.auth import CurrentPlatform, CurrentPrincipal
 from maestro.api.bodies import Strict
 from maestro.api.paging import Page, PageNumber, PageSize, page_of
 from maestro.core.decision import DecisionRecord
+from maestro.core.errors import Conflict
 from maestro.core.model import Name
 from maestro.core.policy import RolloutPolicy
 from maestro.core.principals import PrincipalRole
@@ -50,6 +51,9 @@ class NewRollout(BaseModel):
     strategy: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z_-]{0,31}$")] | None = None
     rates: Rates | None = None
     traffic: TrafficRates | None = None
+    target: Literal["laptop", "kubernetes"] | None = Field(
+        default=None, description="refused where this control plane moves traffic elsewhere"
+    )
 
     @model_validator(mode="after")
     def _both_or_none(self) -> NewRollout:
@@ -110,6 +114,12 @@ def rollback(body: Strict[Rollback], platform: CurrentPlatform, caller: CurrentP
 def start(body: Strict[NewRollout], platform: CurrentPlatform, caller: CurrentPrincipal) -> RolloutView:
     """Check every gate, then roll out in the background."""
     caller.require(PrincipalRole.OPERATOR)
+    if body.target not in (None, platform.settings.target):
+        raise Conflict(
+            f"this control plane moves traffic on target {platform.settings.target}, not {body.target}",
+            field="target",
+            remedy="ask the control plane of that target (MAESTRO_API_URL), or set MAESTRO_TARGET for this one",
+        )
     governance = platform.governance
     rollout = governance.rollouts.start(
         caller,

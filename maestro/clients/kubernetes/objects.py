@@ -18,6 +18,9 @@ Patch = Literal["merge", "json", "strategic"]
 
 FIELD_MANAGER = "maestro"
 
+_STRICT: dict[str, str | int | bool | None] = {"fieldValidation": "Strict"}
+"""A field that the API does not know is an error, not left out in silence."""
+
 _PATCHES = {
     "merge": "application/merge-patch+json",
     "json": "application/json-patch+json",
@@ -157,7 +160,7 @@ class Cluster:
         ref = Ref.of(document)
         path = self.path(Ref(ref.api_version, ref.kind, "", ref.namespace))
         created: Document = self.connection.request(
-            "POST", path, what=f"create {ref}", body=document, query=_written(dry_run)
+            "POST", path, what=f"create {ref}", body=document, query=_written(dry_run) | _STRICT
         )
         return created
 
@@ -207,7 +210,7 @@ class Cluster:
             what=f"apply {ref}",
             body=document,
             content_type="application/apply-patch+yaml",
-            query={"fieldManager": manager, "force": force, "dryRun": "All" if dry_run else None},
+            query={"fieldManager": manager, "force": force, "dryRun": "All" if dry_run else None} | _STRICT,
             repeatable=True,
         )
         return applied

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterable
 
 from sqlalchemy import select
 
@@ -32,23 +31,23 @@ class GraphWatch:
         decisions: DecisionStore,
         rollouts: RolloutStore,
         clock: Clock,
-        graphs: Path,
+        models: Callable[[], Iterable[str]],
         targets: Callable[[str], TrafficTarget],
     ) -> None:
         self._database = database
         self._decisions = decisions
         self._rollouts = rollouts
         self._clock = clock
-        self._graphs = graphs
+        self._models = models
         self._targets = targets
         self._suspected: dict[str, str] = {}
 
     def check(self) -> list[DecisionRecord]:
         """Record each foreign edit once. An edit counts when two looks in a row have seen it: one of ours is on record by then."""
         recorded = []
-        for path in sorted(self._graphs.glob("*.yaml")):
+        for model in self._models():
             try:
-                found = self._check(path.stem)
+                found = self._check(model)
             except MaestroError:
                 continue  # a graph that cannot be read is refused by the server, which says so
             if found is not None:

@@ -48,6 +48,7 @@ class ServiceSelector:
                 "resourceVersion": found["metadata"]["resourceVersion"],
                 "annotations": {GRAPH_DIGEST: carried.graph or ""},
             },
-            "spec": {"selector": {SLOT: slot}},
+            # the slot and nothing else: labels by which the Service chose other pods before would leave it without any
+            "spec": {"selector": dict.fromkeys(found["spec"].get("selector") or {}) | {SLOT: slot}},
         }
         self._cluster.patch(self._ref, change)

@@ -54,7 +54,7 @@ def render(attempt: Attempt, options: ClusterTraining, backend: str = "trainer")
             "annotations": {HANDLE: attempt.handle, SUBMITTED_BY: attempt.submitted_by},
         },
         "spec": {
-            "runtimeRef": {"name": runtime, "kind": "ClusterTrainingRuntime", "apiGroup": "trainer.kubeflow.org"},
+            "runtimeRef": _runtime(runtime),
             "trainer": {
                 "image": image,
                 "command": command(attempt),
@@ -69,3 +69,9 @@ def render(attempt: Attempt, options: ClusterTraining, backend: str = "trainer")
             ],
         },
     }
+
+
+def _runtime(text: str) -> dict[str, str]:
+    """The reference that `[<kind>/]<name>` means."""
+    kind, _, name = text.rpartition("/")
+    return {"name": name, "kind": kind or "ClusterTrainingRuntime", "apiGroup": "trainer.kubeflow.org"}

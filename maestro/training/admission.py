@@ -50,7 +50,7 @@ def check_job(request: JobRequest, features: Path, options: TrainingSettings | N
         raise BadInput(f"the job {reason}", field=_FIELDS[limit], remedy="ask for less, or have the limit raised")
 
 
-def check_study(request: StudyRequest, features: Path) -> None:
+def check_study(request: StudyRequest, features: Path, options: TrainingSettings | None = None) -> None:
     """Refuse a study that can never run.
 
     Raises:
@@ -59,6 +59,11 @@ def check_study(request: StudyRequest, features: Path) -> None:
     space = request.search_space
     check_model_type(space.model_type, "space")
     check_sampler(request.sampler, space.numeric)
+    if options is not None and options.max_cores is not None and request.n_jobs > options.max_cores:
+        raise BadInput(
+            f"{request.n_jobs} trials at once can never start: the limit is {options.max_cores:g} cores",
+            field="n_jobs", remedy="ask for fewer at once, or have the limit raised",
+        )  # fmt: skip
     check_data(request.data, features)
 
 

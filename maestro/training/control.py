@@ -100,7 +100,7 @@ class Training:
             Refused: the principal may not.
             Conflict: it is at work already.
         """
-        check_study(request, self.home.features)
+        check_study(request, self.home.features, self.options)
         return self.studies.start(request, by, check_key(idempotency_key))
 
     def train_best(

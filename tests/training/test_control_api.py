@@ -321,3 +321,24 @@ def served(platform: Platform) -> Iterator[str]:
     yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     server.should_exit = True
     thread.join()
+
+
+def test_a_study_is_started_once_and_within_the_limits(client: TestClient, by: As) -> None:
+    me = by("submitter")
+    study = {"name": "s", "data": JOB["data"], "n_jobs": 2}
+    first = client.post("/ai/hpo/studies/start", json=study, headers=me | {"Idempotency-Key": "a"}).json()
+    again = client.post("/ai/hpo/studies/start", json=study, headers=me | {"Idempotency-Key": "a"}).json()
+    assert (again["id"], again["job_id"]) == (first["id"], first["job_id"])
+    busy = client.post("/ai/hpo/studies/start", json=study, headers=me | {"Idempotency-Key": "b"})
+    assert (busy.status_code, busy.json()["field"]) == (409, "name")
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"n_jobs": 5}, "n_jobs"), ({"space": "cats"}, "space"), ({"sampler": "luck"}, "sampler"),
+        ({"budget_usd": -1}, "budget_usd"), ({"dimensions": {"C": {"kind": "float", "low": 0.1, "high": 1.0}}, "sampler": "cmaes"}, "sampler"),
+    ]  # fmt: skip
+    for change, field in wrong:
+        refused = client.post("/ai/hpo/studies/start", json=study | {"name": "other"} | change, headers=me)
+        assert (refused.status_code, refused.json()["field"]) == (422, field), refused.text
+    assert client.post(f"/ai/hpo/studies/{first['id']}/train", json={}, headers=me).status_code == 409
+    assert client.get(f"/ai/hpo/studies/{first['id']}/report", headers=me).status_code == 404
+    assert client.get(f"/ai/hpo/studies/{first['id']}/history", headers=me).json()["points"] == []
+    assert client.delete(f"/ai/hpo/studies/{first['id']}", headers=me).json()["status"] == "cancelled"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from maestro.clients.mlflow import Tracking
 from maestro.clients.optuna import TrialInfo
@@ -41,6 +41,7 @@ class Recorder:
         self._told = told
         self._waiting: queue.SimpleQueue[TrialInfo | None] = queue.SimpleQueue()
         self._error: MaestroError | None = None
+        self._known: dict[int, str] = {}
         self._thread = threading.Thread(target=self._run, name="trials", daemon=True)
         self._thread.start()
 
@@ -65,14 +66,15 @@ class Recorder:
         if self._error is not None:
             raise self._error
 
-    def recorded(self) -> set[int]:
-        """The numbers of the trials that MLflow has already, from a search that was resumed."""
-        if self._tracking is None or self._parent is None:
-            return set()
-        runs = self._tracking.runs(
-            [self._experiment_id], where=f"tags.`mlflow.parentRunId` = '{self._parent}'", limit=50_000
-        )
-        return {int(run.tags["maestro.trial"]) for run in runs if "maestro.trial" in run.tags}
+    def resume(self, ended: Sequence[TrialInfo]) -> None:
+        """Record the trials of an earlier search that MLflow lacks, since it was killed before; tell of all of them again."""
+        if ended and self._tracking is not None and self._parent is not None:
+            where = f"tags.`mlflow.parentRunId` = '{self._parent}'"
+            for run in self._tracking.runs([self._experiment_id], where=where, limit=50_000):
+                if "maestro.trial" in run.tags:
+                    self._known[int(run.tags["maestro.trial"])] = run.id
+        for trial in ended:
+            self.add(trial)
 
     def _run(self) -> None:
         while (trial := self._waiting.get()) is not None:
@@ -87,6 +89,8 @@ class Recorder:
                 self._told(trial, run_id, spent_micros(trial))
 
     def _log(self, trial: TrialInfo) -> str | None:
+        if trial.number in self._known:
+            return self._known[trial.number]
         if self._tracking is None or self._parent is None:
             return None
         name = self._request.name

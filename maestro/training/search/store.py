@@ -100,13 +100,14 @@ class StudyStore:
             resources=Resources(cpu=float(request.n_jobs)),
         )  # fmt: skip
         active = self._active_job(study_id)
-        if active is not None and idempotency_key is None:
+        key = f"study:{idempotency_key}" if idempotency_key else None
+        if active is not None and (key is None or self._job_of_key(request.tenant_id, key) != active):
             raise Conflict(
                 f"study {request.name!r} is at work already (job {active})",
                 field="name",
                 remedy="wait for it, or cancel the job",
             )
-        submitted = self._jobs.submit(job, by, f"study:{idempotency_key}" if idempotency_key else None)
+        submitted = self._jobs.submit(job, by, key)
         with self._database.begin() as connection:
             connection.execute(
                 update(studies).where(studies.c.id == study_id)
@@ -214,6 +215,12 @@ class StudyStore:
         except IntegrityError:
             with self._database.read() as connection:
                 return str(connection.execute(select(studies.c.id).where(*where)).scalar_one())
+
+    def _job_of_key(self, tenant: str, key: str) -> str | None:
+        with self._database.read() as connection:
+            query = select(jobs.c.id).where(jobs.c.tenant_id == tenant, jobs.c.idempotency_key == key)
+            found = connection.execute(query).scalar()
+            return str(found) if found is not None else None
 
     def _active_job(self, study_id: str) -> str | None:
         with self._database.read() as connection:

@@ -95,10 +95,7 @@ class StudyRunner:
                     field="budget_usd", remedy="wait until it has ended, or search without a budget",
                 )  # fmt: skip
             ended = [trial for trial in before if trial.state in {"complete", "pruned", "fail"}]
-            known = recorder.recorded() if ended else set()
-            for trial in ended:
-                if trial.number not in known and self.tracking is not None:
-                    recorder.add(trial)
+            recorder.resume(ended)
             search = _Search(self, study, recorder, ended, worst)
             if search.left > 0:
                 with self._pool() as pool:

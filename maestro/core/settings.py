@@ -101,6 +101,12 @@ class Settings(BaseSettings):
     target: Literal["laptop", "kubernetes"] = Field(
         default="laptop", description="where traffic is moved: this machine's model server, or a cluster"
     )
+    metric_source: Literal["server", "prometheus"] = Field(
+        default="server",
+        description="where rollouts take their evidence: the server itself, or its counters in Prometheus (no quality)",
+    )
+    prometheus_url: str | None = None
+    prometheus_matchers: str = Field(default="", description='of the servers\' series, such as namespace="ml-serving"')
     slo_file: Path = Path("operations/slo.yaml")
     notify: str = Field(default="log", description="log, or Apprise URLs separated by commas")
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -86,12 +86,19 @@ class Platform:
         from maestro.governance.control import Governance
         from maestro.governance.rollouts.runner import Watch
         from maestro.observability.notifier import create_notifier
-        from maestro.serving.metric_source import ServerMetricSource
+        from maestro.serving.sources import metric_source
 
         token = self._service_token()
         server = self._address("server")
         moved = traffic(self.settings, self.home, self.clock, server=server, token=token)
-        source = ServerMetricSource(server, token, clock=self.clock)
+        source = metric_source(
+            self.settings.metric_source,
+            server_url=server,
+            token=token,
+            prometheus_url=self.settings.prometheus_url,
+            matchers=self.settings.prometheus_matchers,
+            clock=self.clock,
+        )
         governance = Governance(
             home=self.home,
             trust=self.settings.trust_policy,

@@ -22,7 +22,9 @@ from maestro.core.clock import ManualClock, SystemClock
 from maestro.core.errors import BadInput, NotFound, Unreachable
 from maestro.core.principals import PrincipalRole
 from maestro.core.seams import Reading
+from maestro.serving.metric_source import ServerMetricSource
 from maestro.serving.prometheus_source import PrometheusMetricSource
+from maestro.serving.sources import metric_source
 from tests.serving.conftest import ENTITY, Serve, Trained, Workshop, free_port, node, split
 from tests.serving.test_metric_source import MetricSourceSuite, Traffic
 
@@ -220,6 +222,17 @@ def test_servers_that_disagree_and_samples_that_are_old_are_no_evidence() -> Non
         PrometheusMetricSource(client, clock=late).read("m", 0.0)
     with scripted({}, at=at) as client, pytest.raises(NotFound):
         PrometheusMetricSource(client, clock=clock).read("m", 0.0)
+
+
+def test_a_source_is_chosen_by_name() -> None:
+    assert isinstance(metric_source("server", server_url="http://x", token="t"), ServerMetricSource)
+    found = metric_source("prometheus", server_url="http://x", token="t", prometheus_url="http://p")
+    assert isinstance(found, PrometheusMetricSource)
+    with pytest.raises(BadInput, match="no address"):
+        metric_source("prometheus", server_url="http://x", token="t")
+    with pytest.raises(BadInput) as caught:
+        metric_source("guess", server_url="http://x", token="t")
+    assert "server, prometheus" in caught.value.remedy
 
 
 def test_nobody_there_is_unreachable_and_nonsense_is_named(scraper: Scraper) -> None:

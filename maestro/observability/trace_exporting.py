@@ -6,21 +6,24 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from urllib.parse import unquote
 
 from maestro.clients.otlp import OtlpExporter
-from maestro.core.errors import BadInput
+from maestro.core.errors import BadInput, Unreachable
 from maestro.observability.tracing import send_spans_to
+
+log = logging.getLogger(__name__)
 
 
 @contextmanager
 def trace_exporting(
     service: str, version: str, environment: Mapping[str, str] | None = None
 ) -> Iterator[OtlpExporter | None]:
-    """Send the spans of this process for as long as the block lasts; None where no collector is named.
+    """Send the spans of this process for as long as the block lasts; None where no collector is named, or the protocol's messages are not installed.
 
     Args:
         service: `service.name`, such as `maestro-api`; `OTEL_SERVICE_NAME` overrides it.
@@ -29,7 +32,6 @@ def trace_exporting(
 
     Raises:
         BadInput: a variable cannot be read.
-        Unreachable: the package with the protocol's messages is not installed.
     """
     variables = os.environ if environment is None else environment
     endpoint = variables.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or variables.get("OTEL_EXPORTER_OTLP_ENDPOINT")
@@ -44,11 +46,14 @@ def trace_exporting(
         )
     told = _pairs(variables.get("OTEL_RESOURCE_ATTRIBUTES", ""), "OTEL_RESOURCE_ATTRIBUTES")
     name = variables.get("OTEL_SERVICE_NAME") or told.get("service.name") or service
-    exporter = OtlpExporter(
-        endpoint,
-        {"service.version": version, **told, "service.name": name},
-        _pairs(variables.get("OTEL_EXPORTER_OTLP_HEADERS", ""), "OTEL_EXPORTER_OTLP_HEADERS"),
-    )
+    headers = _pairs(variables.get("OTEL_EXPORTER_OTLP_HEADERS", ""), "OTEL_EXPORTER_OTLP_HEADERS")
+    try:
+        exporter = OtlpExporter(endpoint, {"service.version": version, **told, "service.name": name}, headers)
+    except Unreachable as error:
+        # a service without traces is worth more than no service
+        log.warning("no traces are sent: %s; %s", error.detail, error.remedy)
+        yield None
+        return
     send_spans_to(exporter.export)
     try:
         yield exporter

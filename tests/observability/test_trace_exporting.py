@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -88,3 +89,16 @@ def test_a_wrong_variable_is_named(name: str, value: str) -> None:
     environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"} | {name: value}
     with pytest.raises(BadInput, match=name), trace_exporting("maestro-test", "1.0", environment):
         pass
+
+
+def test_without_the_protocols_messages_a_service_runs_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # None there is how Python itself remembers a module that cannot be imported
+    monkeypatch.setitem(sys.modules, "opentelemetry.proto.collector.trace.v1.trace_service_pb2", None)
+    monkeypatch.setitem(sys.modules, "opentelemetry.proto.collector.trace.v1", None)
+    environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
+    with caplog.at_level("WARNING"), trace_exporting("maestro-test", "1.0", environment) as exporter:
+        assert exporter is None
+        assert not tracing()
+    assert "opentelemetry-proto" in caplog.text

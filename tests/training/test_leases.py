@@ -145,6 +145,17 @@ def test_a_lost_worker_uses_up_no_retry_and_is_billed_to_its_last_sign_of_life(
     assert leases.complete(again, OUTCOME, BILL).attempt == 2
 
 
+def test_retries_are_counted_without_the_lost_leases(store: JobStore, leases: Leases, clock: ManualClock) -> None:
+    store.submit(request_for(max_retries=1), ADA)
+    assert leases.claim("w", ["local"]) is not None
+    clock.sleep(16)
+    leases.requeue_expired()
+    for expected in (JobStatus.QUEUED, JobStatus.FAILED):
+        lease = leases.claim("w", ["local"])
+        assert lease is not None
+        assert leases.fail(lease, {"detail": "no"}, BILL).status is expected
+
+
 def test_a_job_that_loses_every_worker_is_given_up(store: JobStore, leases: Leases, clock: ManualClock) -> None:
     job = store.submit(request_for(), ADA)
     for number in range(leases.options.max_lost + 1):

@@ -103,6 +103,13 @@ def write_sample(home: Home, clock: Clock, trust_path: Path, *, installed: Path 
     return True
 
 
+def take_graphs(home: Home, folder: Path) -> None:
+    """Copy the graphs of a mounted folder, where there are any."""
+    home.graphs.mkdir(parents=True, exist_ok=True)
+    for path in sorted(folder.glob("*.yaml")):
+        (home.graphs / path.name).write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
+
+
 def take_trust(trust_path: Path, installed: Path | None) -> TrustPolicy:
     """The policy that the server reads: the installation's where there is one, else what lies there, else an empty one."""
     source = installed if installed is not None and installed.is_file() else trust_path
@@ -132,6 +139,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--installed-trust", type=Path, default=Path("/etc/maestro/trust-policy.json"), help="the installation's policy"
     )
+    parser.add_argument("--graphs", type=Path, default=None, help="a folder whose graphs are taken in first")
     parser.add_argument(
         "--keys-only", action="store_true", help="take in the installation's policy and write no sample"
     )
@@ -146,6 +154,8 @@ def main(arguments: list[str] | None = None) -> int:
         if given.keys_only:
             take_trust(trust_path, given.installed_trust)
             return 0
+        if given.graphs is not None:
+            take_graphs(home, given.graphs)
         written = write_sample(home, SystemClock(), trust_path, installed=given.installed_trust)
         print(json.dumps({"sample": written, "home": str(home.root)}))
     except MaestroError as error:

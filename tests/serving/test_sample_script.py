@@ -105,3 +105,17 @@ def test_the_installations_keys_are_taken_in(workshop: Workshop, tmp_path: Path)
     run(third.root, "--installed-trust", str(installed), "--keys-only")
     assert {key.keyid for key in load_trust(third.trust_policy).keys} == wanted
     assert not third.graphs.exists()
+
+
+def test_a_graph_that_is_mounted_comes_before_the_sample(workshop: Workshop, trained: Trained, tmp_path: Path) -> None:
+    version = workshop.register("1.0.0", {"model.onnx": trained.onnx}, trained.contract)
+    workshop.graph({"a": node(version)}, "a")
+    mounted, pod = tmp_path / "graph", Home(tmp_path / "pod")
+    mounted.mkdir()
+    assert run(pod.root, "--graphs", str(mounted))["sample"] is True, (
+        "an optional ConfigMap that is away is an empty folder"
+    )
+    (mounted / "m.yaml").write_text(workshop.home.graph("m").read_text())
+    other = Home(tmp_path / "other")
+    assert run(other.root, "--graphs", str(mounted))["sample"] is False
+    assert other.graph("m").read_text() == workshop.home.graph("m").read_text()

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maestro.core.errors import BadInput
-from maestro.decisions.pareto import front
+from maestro.decisions.pareto import Direction, front
 from maestro.decisions.search_pruning import KEEP, STARTUP, hopeless
 
 ROWS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=STARTUP, max_size=30)
@@ -26,7 +26,7 @@ def test_one_objective_is_the_median_rule(others: list[int], own: int) -> None:
 
 @given(ROWS, st.sampled_from(sorted(KEEP)))
 def test_what_is_on_the_front_never_ends(rows: list[tuple[int, int]], pruner: str) -> None:
-    sides = ("maximize", "minimize")
+    sides: tuple[Direction, Direction] = ("maximize", "minimize")
     for member in front(rows, sides):
         others = [row for at, row in enumerate(rows) if at != member]
         assert not hopeless(rows[member], others, sides, KEEP[pruner])

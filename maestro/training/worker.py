@@ -108,7 +108,11 @@ class Worker:
                 except Unreachable as error:
                     log.warning("cannot look for work: %s", error.detail)
                 for running in list(self._running.values()):
-                    self._advance(running)
+                    try:
+                        self._advance(running)
+                    except Unreachable as error:
+                        # a remote backend that does not answer: its work goes on, and is asked for again
+                        log.warning("cannot ask for %s: %s", running.lease.job_id, error.detail)
                 stop.wait(self._options.poll_s if self._running else min(self._options.poll_s, 0.25))
         finally:
             stop.set()
@@ -180,6 +184,8 @@ class Worker:
         handle = running.attempt.handle
         status = running.backend.status(handle)
         self._read(running)
+        if status.phase is Phase.PENDING and status.reason:
+            running.message = status.reason
         if running.lost:
             log.warning("gave up %s: its lease is lost", running.lease.job_id)
             self._end(running)
@@ -258,7 +264,10 @@ class Worker:
     def _end(self, running: _Running) -> None:
         with self._lock:
             self._running.pop(running.lease.job_id, None)
-        running.backend.forget(running.attempt.handle)
+        try:
+            running.backend.forget(running.attempt.handle)
+        except MaestroError as error:
+            log.warning("what is kept of %s stays behind: %s", running.attempt.handle, error.detail)
         end_span(running.span, str(running.error.get("detail")) if running.error else None)
         # what is worth keeping is in MLflow and the database
         shutil.rmtree(running.attempt.folder, ignore_errors=True)

@@ -8,10 +8,11 @@ import platform
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ class Row:
         shapes: figures by body and connections, `one:64`.
         pss_mib: of all its processes after the load.
         cold_s: from its start to the first right answer.
+        beside: our requests a second on the same shape, measured right after: a machine's speed drifts, neighbours in time are compared.
         missing: why it is not shown.
     """
 
@@ -47,6 +49,7 @@ class Row:
     shapes: dict[str, Figures]
     pss_mib: float = 0.0
     cold_s: float = 0.0
+    beside: dict[str, float] = field(default_factory=dict)
     missing: str = ""
 
 
@@ -62,9 +65,18 @@ def compare() -> list[str]:
     rows: list[Row] = []
     for kind in KINDS:
         served = build(kind, cache / "models")
-        for peer in peers():
-            if chosen == [""] or any(word and word.lower() in f"{kind} {peer.name}".lower() for word in chosen):
-                rows.append(_row(peer, served, cache))
+        wanted = [
+            peer
+            for peer in peers()
+            if chosen == [""] or any(word and word.lower() in f"{kind} {peer.name}".lower() for word in chosen)
+        ]
+        ours = next(peer for peer in peers() if peer.table == "ours")
+        if not wanted:
+            continue
+        # What is prepared once per version is no part of a cold start: every later start has the plan.
+        with _running(ours, served, sys.executable) as (_, port, _):
+            for peer in wanted:
+                rows.append(_row(peer, served, cache, f"http://127.0.0.1:{port}{ours.path}", ours))
                 print(_line(rows[-1]), flush=True)
     lines = tables(rows)
     about = {"at": datetime.now(UTC).isoformat(), "machine": platform.platform(), "cores": os.cpu_count()}
@@ -74,27 +86,25 @@ def compare() -> list[str]:
     return lines
 
 
-def _row(peer: Peer, served: Served, cache: Path) -> Row:
+def _row(peer: Peer, served: Served, cache: Path, our_url: str, ours: Peer) -> Row:
     row = Row(peer.name, peer.table, served.kind, {})
     try:
         python = python_of(peer, cache)
-        if peer.table == "ours":
-            # What is prepared once per version is no part of a cold start: the second start has the plan.
-            with _running(peer, served, python):
-                pass
         with _running(peer, served, python) as (process, port, cold):
             row.cold_s = cold
             seconds = float(os.environ.get(SECONDS, "8"))
             headers = {"Content-Type": "application/json", "Authorization": f"Bearer {served.token}"}
             for body, connections in SHAPES:
                 count = 1 if body == "one" else 100
-                data = json.dumps(peer.body(served.rows[:count].tolist())).encode()
-                lua = script(served.folder / f"{body}.lua", data, headers)
-                url = f"http://127.0.0.1:{port}{peer.path}"
-                measure(url, lua, connections=connections, seconds=1, core=CLIENT_CORE)
-                row.shapes[f"{body}:{connections}"] = measure(
-                    url, lua, connections=connections, seconds=seconds, core=CLIENT_CORE
-                )
+                for side, url in ((peer, f"http://127.0.0.1:{port}{peer.path}"), (ours, our_url)):
+                    data = json.dumps(side.body(served.rows[:count].tolist())).encode()
+                    lua = script(served.folder / f"{body}.lua", data, headers)
+                    measure(url, lua, connections=connections, seconds=1, core=CLIENT_CORE)
+                    figures = measure(url, lua, connections=connections, seconds=seconds, core=CLIENT_CORE)
+                    if side is peer:
+                        row.shapes[f"{body}:{connections}"] = figures
+                    else:
+                        row.beside[f"{body}:{connections}"] = figures.per_second
             row.pss_mib = _pss(process.pid)
     except (RuntimeError, OSError, subprocess.SubprocessError) as error:
         row.missing = str(error)[:200]
@@ -183,7 +193,6 @@ def tables(rows: list[Row]) -> list[str]:
     lines: list[str] = []
     for kind in KINDS:
         mine = [row for row in rows if row.kind == kind]
-        ours = next((row for row in mine if row.table == "ours" and row.shapes), None)
         if not mine:
             continue
         lines += [
@@ -193,11 +202,11 @@ def tables(rows: list[Row]) -> list[str]:
             "| server | table | req/s (64) | p50 ms | p99 ms | req/s (1) | p50 ms | 100 rows req/s | PSS MiB | cold s | ours is × (64) | × (100 rows) | errors | client |",
             "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
         ]
-        lines += [_markdown(row, ours) for row in mine]
+        lines += [_markdown(row) for row in mine]
     return lines
 
 
-def _markdown(row: Row, ours: Row | None) -> str:
+def _markdown(row: Row) -> str:
     if row.missing or len(row.shapes) < len(SHAPES):
         return (
             f"| {row.name} | {row.table} | not shown: {row.missing.splitlines()[-1] if row.missing else ''} |"
@@ -205,11 +214,10 @@ def _markdown(row: Row, ours: Row | None) -> str:
         )
     many, one, hundred = (row.shapes[f"{body}:{connections}"] for body, connections in SHAPES)
     ratio = hundred_ratio = "—"
-    if ours is not None and row is not ours:
-        ratio = f"{ours.shapes['one:64'].per_second / many.per_second:.1f}"
-        hundred_ratio = (
-            f"{ours.shapes['hundred:64'].per_second / hundred.per_second:.1f}" if row.table != "limit" else "—"
-        )
+    if row.table != "ours":
+        ratio = f"{row.beside['one:64'] / many.per_second:.1f}"
+    if row.table in ("a", "b"):
+        hundred_ratio = f"{row.beside['hundred:64'] / hundred.per_second:.1f}"
     errors = many.errors + one.errors + hundred.errors
     limit = "is the limit" if many.client_share > 0.95 else f"{many.client_share:.0%}"
     return (
@@ -219,4 +227,4 @@ def _markdown(row: Row, ours: Row | None) -> str:
 
 
 def _line(row: Row) -> str:
-    return f"{row.kind}: {_markdown(row, None)}"
+    return f"{row.kind}: {_markdown(row)}"

@@ -243,6 +243,7 @@ def test_an_unknown_content_type_is_refused(client: Client) -> None:
     assert client.get("/predict").status_code == 405
 
 
+@pytest.mark.shows("G14", env="laptop")
 def test_several_models_need_a_name(workshop: Workshop, trained: Trained, worse: Trained, serve: Serve) -> None:
     one = workshop.register("1.0.0", {"model.onnx": trained.onnx}, trained.contract)
     two = workshop.register("1.0.0", {"model.onnx": worse.onnx}, worse.contract, model="other")

@@ -14,7 +14,7 @@ import pytest
 from maestro.core.contract import ModelContract
 from maestro.serving.runtimes import Answers, ModelFailed, ModelRuntime
 from maestro.serving.table import Batch, Prediction
-from tests.serving.conftest import ENTITY, Client, Serve, Trained, Workshop, node, split
+from tests.serving.conftest import ENTITY, Client, Serve, Trained, Workshop, eventually, node, split
 from tests.serving.engine.test_connection_http import Reader, post
 
 pytestmark = pytest.mark.door
@@ -189,6 +189,7 @@ def test_the_lane_answers_as_the_data_plane_does(workshop: Workshop, trained: Tr
         assert one.headers[name] == other.headers[name]
 
 
+@pytest.mark.shows("H5", env="laptop")
 def test_a_unit_stays_with_its_arm_on_both_ways(
     workshop: Workshop, trained: Trained, worse: Trained, serve: Serve
 ) -> None:
@@ -244,6 +245,22 @@ def test_tensors_come_and_go_as_bytes(workshop: Workshop, trained: Trained, serv
         client.post("/v2/models/m/infer", content=b"{}", headers={"Inference-Header-Content-Length": "99"}).status_code
         == 400
     )
+
+
+@pytest.mark.shows("G10", "G11", env="laptop")
+def test_a_model_that_keeps_failing_is_left_alone_and_taken_back(client: Client, factory: Factory) -> None:
+    for _ in range(12):
+        assert client.post("/predict", content=rows_of(-1)).status_code == 503
+    model = factory.made[0]
+    asked = len(model.sizes)
+    refused = client.post("/predict", content=rows_of(10))
+    assert refused.status_code == 503
+    assert "failed too often" in refused.json()["detail"]
+    assert int(refused.headers["retry-after"]) >= 1
+    assert len(model.sizes) == asked, "the model is not asked"
+    assert 'maestro_breaker_state{model="m"} 2.0' in client.get("/metrics").text
+    eventually(lambda: client.post("/predict", content=rows_of(10)).status_code == 200, timeout_s=10)
+    assert 'maestro_breaker_state{model="m"} 0.0' in client.get("/metrics").text
 
 
 async def _many(port: int, count: int, body: bytes) -> int:

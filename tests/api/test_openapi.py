@@ -31,6 +31,7 @@ SERVICES = ("/ai/experiments", "/lineage", "/monitoring/models", "/versions", "/
 
 BEYOND_SCHEMA = {
     "/ai/training/jobs/start": "names that are well formed may name no feature service and no kind of model",
+    "/ai/training/jobs/plan": "names that are well formed may name no feature service and no kind of model",
     "/ai/hpo/studies/start": "as for jobs; objectives must differ",
     "/approvals": "the ladder of a policy must rise, tolerances lie below margins, names differ",
     "/rollouts": "as for approvals; rates and traffic come together",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from maestro.serving.table import Batch, Prediction
 class Slow:
     """Doubles its rows when it is let; fails on a batch that holds 13."""
 
-    kind = "slow"
+    kind: ClassVar[str] = "slow"
     quick = inline = False
     path = "slow"
 

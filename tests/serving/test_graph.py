@@ -105,7 +105,7 @@ def ask(client: Client, unit: str | int | None = None, rows: list[Any] | None = 
 
 
 def counted(client: Client, arm: str) -> dict[str, int]:
-    server = client.server  # type: ignore[attr-defined]
+    server = client.server
     return next(dict(c.outcomes) for (_, _, name), c in server.metrics.arms.items() if name == arm)
 
 

@@ -352,9 +352,9 @@ def test_old_versions_are_released(workshop: Workshop, first: VersionManifest, t
     for revision, version in enumerate(versions, 2):
         workshop.graph({"a": node(version)}, "a", revision=revision)
         eventually(lambda wanted=revision: served(client) == wanted)  # type: ignore[misc]
-    follower = client.server.follower  # type: ignore[attr-defined]
+    follower = client.server.follower
     eventually(lambda: len(follower._loaded) == 2)
-    private = Path(client.server._private.name)  # type: ignore[attr-defined]
+    private = Path(client.server._private.name)
     eventually(lambda: len(list(private.iterdir())) == 2)
 
 

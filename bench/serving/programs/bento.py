@@ -1,3 +1,5 @@
+# mypy: ignore-errors
+# It runs in a peer's own environment, whose libraries are not installed where types are checked.
 """BentoML with a service of one method, as its documentation shows it."""
 
 import os

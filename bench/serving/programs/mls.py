@@ -1,3 +1,5 @@
+# mypy: ignore-errors
+# It runs in a peer's own environment, whose libraries are not installed where types are checked.
 """MLServer with a runtime of one model and adaptive batching."""
 
 import json

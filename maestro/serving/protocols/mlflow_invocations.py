@@ -66,8 +66,8 @@ class InvocationsAdapter:
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
             return None
         split = sent.dataframe_split
-        data = None if split is None else split.data
-        given = [rows for rows in (sent.instances, sent.inputs, data) if rows is not None]
+        listed = None if split is None else split.data
+        given = [rows for rows in (sent.instances, sent.inputs, listed) if rows is not None]
         if len(given) != 1:
             return None
         names = tuple(split.columns) if split is not None and split.columns is not None else None

@@ -133,13 +133,14 @@ def test_requests_sent_at_once_are_answered_in_order(client: Client, trained: Tr
     named = json.dumps(
         {"instances": [dict(zip(trained.contract.names, trained.rows[0].tolist(), strict=True))]}
     ).encode()
-    stream, expected = b"", []
+    stream = b""
+    expected: list[list[int] | None] = []
     for number, body in enumerate(bodies):
         stream += post(body)
         expected.append([trained.answers[number]])
         if number % 7 == 0:
             stream += b"GET /v2/models/m HTTP/1.1\r\nHost: h\r\n\r\n" + post(named)
-            expected += [None, [trained.answers[0]]]  # type: ignore[list-item]
+            expected += [None, [trained.answers[0]]]
     with connected(client) as sock:
         sock.sendall(stream)
         reader = Reader(sock)

@@ -35,7 +35,7 @@ def test_the_promised_runbooks_are_there() -> None:
     assert len(CASES) >= 20
 
 
-@pytest.mark.shows("N7", env="laptop")
+@pytest.mark.shows("N7", "L10", env="laptop")
 @pytest.mark.door
 @pytest.mark.parametrize("words", CASES)
 def test_a_command_of_a_runbook_parses(words: list[str]) -> None:

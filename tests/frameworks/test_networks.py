@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -49,3 +51,21 @@ def test_killed_and_resumed_it_is_the_same_network(name: str, tmp_path: Path) ->
     resumed = train(model_type(name), PARAMS, prepared, seed=2, checkpoints=Checkpoints(tmp_path))
     assert resumed.resumed_at == 40
     assert np.abs(resumed.model.predict_proba(prepared.holdout) - whole).max() < 1e-9
+
+
+@pytest.mark.shows("B5", env="laptop")
+@pytest.mark.door
+@pytest.mark.parametrize("name", KINDS)
+def test_two_workers_end_with_one_network(name: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "maestro.training.distribution.launch", "--workers", "2", "--max-restarts", "0", "--", "python", "-m",
+         "tests.frameworks.network_program", name, str(tmp_path)],
+        capture_output=True, text=True, check=False, timeout=150,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    first, second = (np.load(tmp_path / f"rank-{rank}.npy") for rank in (0, 1))
+    assert np.abs(first - second).max() < 1e-6
+    alone = train(model_type(name), {"epochs": 6, "batch_size": 32}, binary(), seed=1).model.predict_proba(
+        binary().holdout
+    )
+    assert np.abs(first - alone).mean() < 0.05

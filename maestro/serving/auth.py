@@ -15,7 +15,7 @@ from maestro.security.verifiers import KeyVerifiers
 if TYPE_CHECKING:
     from maestro.core.settings import ServingSettings
 
-LOOK_S = 0.05
+LOOK_S = 0.001
 """Between looks at the file of verifiers."""
 KNOWN_S = 1.0
 """How long a caller that was admitted need not be verified again: less than any expiry is meant to be exact to."""

@@ -42,6 +42,7 @@ from maestro.security.statements import promotion, provenance, rollout_authorisa
 from maestro.serving.dataplane import FeatureSource
 from maestro.serving.engine.door import Patience
 from maestro.serving.engine.single import OneProcess, bound
+from maestro.serving.engine.tls import tls_context
 from maestro.serving.runtimes import RuntimeFactory
 from maestro.serving.server import ModelServer
 
@@ -264,7 +265,8 @@ def serving(
         home=workshop.home.root, serving=ServingSettings(**({"auth": "network", "graph_poll_s": 0.05} | settings))
     )
     server = ModelServer(workshop.home, options, features=features, runtimes=runtimes)
-    process = OneProcess(server, patience=patience)
+    tls = tls_context(options.serving.tls_cert, options.serving.tls_key)
+    process = OneProcess(server, patience=patience, tls=tls)
     sock = bound("127.0.0.1", 0)
     started, told = threading.Event(), threading.Event()
 

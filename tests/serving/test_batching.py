@@ -38,8 +38,8 @@ class Slow:
         """Nothing."""
 
     def answer(self, batch: Batch, timeout_s: float) -> Answers:
-        """Not used here."""
-        raise NotImplementedError
+        """In arrays."""
+        return Answers(np.array(self.predict(batch, timeout_s).values))
 
     def predict(self, batch: Batch, timeout_s: float) -> Prediction:
         """Twice the number."""

@@ -1,5 +1,3 @@
-# mypy: ignore-errors
-# It runs in a peer's own environment, whose libraries are not installed where types are checked.
 """BentoML with a service of one method, as its documentation shows it."""
 
 import os
@@ -13,7 +11,7 @@ if __name__ == "__main__":
     os.chdir(here)
     os.execv(binary, [binary, "serve", "bento:Service", "--port", sys.argv[2], "--host", "127.0.0.1"])  # noqa: S606
 
-import bentoml
+import bentoml  # type: ignore[import-not-found]  # installed where it runs
 import joblib
 import numpy as np
 
@@ -25,7 +23,7 @@ class Service:
     def __init__(self) -> None:
         self.model = joblib.load(Path(os.environ["BENCH_MODEL"]) / "model.joblib")
 
-    @bentoml.api
+    @bentoml.api  # type: ignore[untyped-decorator]  # as above
     def predict(self, rows: list[list[float]]) -> list[int]:
         """One class a row."""
         return [int(value) for value in self.model.predict(np.array(rows, dtype=np.float32))]

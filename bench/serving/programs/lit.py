@@ -1,42 +1,41 @@
-# mypy: ignore-errors
-# It runs in a peer's own environment, whose libraries are not installed where types are checked.
 """LitServe with its batching."""
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import joblib
-import litserve
+import litserve  # type: ignore[import-not-found]  # installed where it runs
 import numpy as np
 
 folder, port = Path(sys.argv[1]), int(sys.argv[2])
 
 
-class Api(litserve.LitAPI):
+class Api(litserve.LitAPI):  # type: ignore[misc]  # as above
     """Rows of one or more requests at a time."""
 
-    def setup(self, device):
+    def setup(self, device: Any) -> None:
         """Load."""
         self.model = joblib.load(folder / "model.joblib")
 
-    def decode_request(self, request):
+    def decode_request(self, request: Any) -> Any:
         """A request's rows."""
         return np.array(request["instances"], dtype=np.float32)
 
-    def batch(self, inputs):
+    def batch(self, inputs: Any) -> Any:
         """Several requests' rows."""
         self.sizes = [len(rows) for rows in inputs]
         return np.concatenate(inputs)
 
-    def predict(self, rows):
+    def predict(self, rows: Any) -> Any:
         """Classes."""
         return self.model.predict(rows)
 
-    def unbatch(self, output):
+    def unbatch(self, output: Any) -> Any:
         """A request's classes."""
         return np.split(output, np.cumsum(self.sizes)[:-1])
 
-    def encode_response(self, output):
+    def encode_response(self, output: Any) -> Any:
         """As JSON."""
         return {"predictions": output.tolist()}
 

@@ -1,5 +1,3 @@
-# mypy: ignore-errors
-# It runs in a peer's own environment, whose libraries are not installed where types are checked.
 """MLServer with a runtime of one model and adaptive batching."""
 
 import json
@@ -7,6 +5,7 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 if __name__ == "__main__":
     settings = Path(tempfile.mkdtemp())
@@ -39,12 +38,12 @@ if __name__ == "__main__":
 
 import joblib
 import numpy as np
-from mlserver import MLModel
-from mlserver.codecs import NumpyCodec, NumpyRequestCodec
-from mlserver.types import InferenceResponse
+from mlserver import MLModel  # type: ignore[import-not-found]  # installed where it runs
+from mlserver.codecs import NumpyCodec, NumpyRequestCodec  # type: ignore[import-not-found]  # installed where it runs
+from mlserver.types import InferenceResponse  # type: ignore[import-not-found]  # installed where it runs
 
 
-class Model(MLModel):
+class Model(MLModel):  # type: ignore[misc]  # as above
     """One model."""
 
     async def load(self) -> bool:
@@ -52,7 +51,7 @@ class Model(MLModel):
         self.model = joblib.load(Path(self.settings.parameters.uri) / "model.joblib")
         return True
 
-    async def predict(self, payload) -> InferenceResponse:
+    async def predict(self, payload: Any) -> InferenceResponse:
         """One class a row."""
         rows = NumpyRequestCodec.decode_request(payload).astype(np.float32)
         output = NumpyCodec.encode_output("predict", self.model.predict(rows).astype(np.int64))

@@ -1,15 +1,15 @@
-# mypy: ignore-errors
-# It runs in a peer's own environment, whose libraries are not installed where types are checked.
 """FastAPI as its documentation shows it: a model of the body, a plain function."""
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import uvicorn
 from fastapi import FastAPI
 from pydantic import BaseModel
 
+Rows = list[list[float]]
 folder, port, kind = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 
 if kind == "onnx":
@@ -20,18 +20,18 @@ if kind == "onnx":
     session = onnxruntime.InferenceSession(str(folder / "model.onnx"), options)
     name = session.get_inputs()[0].name
 
-    def predict(rows):
+    def predict(rows: Rows) -> list[Any]:
         """By ONNX Runtime."""
-        return session.run(None, {name: np.array(rows, dtype=np.float32)})[0].tolist()
+        return list(session.run(None, {name: np.array(rows, dtype=np.float32)})[0].tolist())
 
 else:
     import joblib
 
     model = joblib.load(folder / "model.joblib")
 
-    def predict(rows):
+    def predict(rows: Rows) -> list[Any]:
         """By the library that trained it."""
-        return model.predict(np.array(rows, dtype=np.float32)).tolist()
+        return list(model.predict(np.array(rows, dtype=np.float32)).tolist())
 
 
 class Request(BaseModel):
@@ -44,7 +44,7 @@ app = FastAPI()
 
 
 @app.post("/predict")
-def answer(request: Request):
+def answer(request: Request) -> dict[str, list[Any]]:
     """One class a row."""
     return {"predictions": predict(request.instances)}
 

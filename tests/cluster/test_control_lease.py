@@ -56,6 +56,7 @@ def test_a_killed_holder_is_followed_and_numbers_grow(namespace: str, cluster: C
         time.sleep(0.2)
     holder.kill()
     holder.wait()
+    holder.stdout.close()
     killed = time.monotonic()
     while (fence := second.acquire()) is None:
         assert time.monotonic() < killed + 10

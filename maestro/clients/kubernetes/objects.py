@@ -210,7 +210,7 @@ class Cluster:
             what=f"apply {ref}",
             body=document,
             content_type="application/apply-patch+yaml",
-            query={"fieldManager": manager, "force": force, "dryRun": "All" if dry_run else None} | _STRICT,
+            query={"fieldManager": manager, "force": force, "dryRun": "All" if dry_run else None, **_STRICT},
             repeatable=True,
         )
         return applied

@@ -83,6 +83,11 @@ class Crew:
         except MaestroError as error:
             with self._lock:
                 self._problem = self._problem or error
+        except Exception as error:  # noqa: BLE001 - a piece that nobody answers must not pass for one that is done
+            with self._lock:
+                self._problem = self._problem or Unreachable(
+                    f"a batch worker spoke nonsense: {type(error).__name__}: {error}", component="batch"
+                )
 
     def _next(self, waiting: Iterator[int]) -> int | None:
         with self._lock:

@@ -58,7 +58,7 @@ def batch_of(rows: NDArray[np.float64]) -> Batch:
 
 
 @pytest.mark.parametrize("family", TREES)
-@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 10_000), classes=st.integers(2, 4))
 def test_walked_trees_equal_the_original(program: Path, family: str, seed: int, classes: int) -> None:
     found = data(seed, classes)

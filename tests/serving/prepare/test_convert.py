@@ -68,7 +68,8 @@ def test_an_answer_that_differs_is_no_proof(tmp_path: Path, change: str) -> None
     runtime = OnnxRuntime(tmp_path, contract_of(classes=None if is_number else ("0", "1")))
     runtime.load()
     batch: Batch = batch_of(found.rows)
-    values, scores = model.predict(found.rows).tolist(), None if is_number else model.predict_proba(found.rows)
+    values: list[Any] = model.predict(found.rows).tolist()
+    scores: Any = None if is_number else model.predict_proba(found.rows)
     assert compare(runtime, batch, OriginalAnswers(values, scores), is_number=is_number).reason is None
     if change == "score":
         scores[7, 0] += 3 * TOLERANCE

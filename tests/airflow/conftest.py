@@ -28,11 +28,13 @@ class Airflow:
 
     environment: dict[str, str]
 
-    def run(self, *words: str, status: int = 0, timeout_s: float = 300, **more: str) -> str:
+    def run(
+        self, *words: str, status: int | None = 0, timeout_s: float = 300, more: dict[str, str] | None = None
+    ) -> str:
         """What `airflow WORDS` printed."""
         done = subprocess.run(
             [AIRFLOW, *words],
-            env=self.environment | more,
+            env=self.environment | (more or {}),
             capture_output=True,
             text=True,
             timeout=timeout_s,
@@ -41,9 +43,9 @@ class Airflow:
         assert status is None or done.returncode == status, done.stdout[-6000:] + done.stderr[-6000:]
         return done.stdout + done.stderr
 
-    def test_run(self, dag: str, conf: dict[str, object], **more: str) -> str:
+    def test_run(self, dag: str, conf: dict[str, object], more: dict[str, str] | None = None) -> str:
         """`airflow dags test`; whether the run succeeded is in what it printed."""
-        return self.run("dags", "test", dag, "--conf", json.dumps(conf), **more)
+        return self.run("dags", "test", dag, "--conf", json.dumps(conf), more=more)
 
 
 @dataclass(frozen=True)

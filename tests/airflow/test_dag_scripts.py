@@ -69,7 +69,7 @@ def test_a_lost_answer_does_not_submit_twice(calling: Airflow, platform: Platfor
         calling.test_run(
             "train_evaluate_register",
             {"name": "lost-answer", "params": QUICK, "register_as": "lost"},
-            MAESTRO_API_URL=url,
+            more={"MAESTRO_API_URL": url},
         )
     assert len(keys) == 2
     assert keys[0] == keys[1] != ""

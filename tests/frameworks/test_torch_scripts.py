@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from pathlib import Path
 
@@ -87,11 +88,11 @@ def test_a_local_model_and_local_text_are_used(tmp_path: Path) -> None:
         transformers.GPT2Config(vocab_size=40, n_positions=32, n_embd=16, n_layer=1, n_head=2)
     )
     model.save_pretrained(tmp_path / "model")
-    from tokenizers import Tokenizer, models, pre_tokenizers
+    tokenizers = importlib.import_module("tokenizers")
 
     letters = {letter: at for at, letter in enumerate("abcdefghijklmnopqrstuvwxyz .,\n")}
-    plain = Tokenizer(models.WordLevel(letters | {"[UNK]": 39}, unk_token="[UNK]"))
-    plain.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    plain = tokenizers.Tokenizer(tokenizers.models.WordLevel(letters | {"[UNK]": 39}, unk_token="[UNK]"))
+    plain.pre_tokenizer = tokenizers.pre_tokenizers.Split("", "isolated")
     transformers.PreTrainedTokenizerFast(tokenizer_object=plain, unk_token="[UNK]").save_pretrained(tmp_path / "model")
     (tmp_path / "text").mkdir()
     for part, times in (("train", 300), ("test", 40)):

@@ -101,7 +101,7 @@ def _fit(
         )
         return loss
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
     def together(rows: Any, answers: Any, of: Any) -> Any:
         each = strategy.run(step, args=(rows, answers, of))
         return strategy.reduce(tf.distribute.ReduceOp.SUM, each, axis=None)

@@ -44,7 +44,8 @@ class Network:
             values = values @ weight + bias
             if at < len(self.layers) - 1:
                 values = np.maximum(values, 0.0)
-        return values
+        answers: np.ndarray = values
+        return answers
 
     def predict(self, rows: pd.DataFrame | np.ndarray) -> np.ndarray:
         """Labels or numbers."""

@@ -81,13 +81,16 @@ class EnsembleNode(Model):
 
     type: Literal["ensemble"] = "ensemble"
     members: tuple[Name, ...] = Field(min_length=2)
-    combine: Literal["mean", "vote", "weighted"] = "mean"
+    combine: Literal["mean", "vote", "weighted", "stacking"] = "mean"
     weights: tuple[float, ...] | None = None
+    meta: Name | None = Field(default=None, description="stacking: the node that takes the members' answers as its features")
 
     @model_validator(mode="after")
     def _one_weight_each(self) -> Self:
         if self.combine == "weighted" and (self.weights is None or len(self.weights) != len(self.members)):
             raise ValueError("a weighted ensemble has one weight for each member")
+        if (self.combine == "stacking") != (self.meta is not None):
+            raise ValueError("stacking, and nothing else, names the meta node")
         return self
 
 
@@ -105,6 +108,13 @@ class FallbackNode(Model):
     nodes: tuple[Name, ...] = Field(min_length=2)
 
 
+class DefaultNode(Model):
+    """The same answer for every row: the end of a fallback."""
+
+    type: Literal["default"] = "default"
+    answer: int | float | str
+
+
 class BanditNode(Model):
     """Arms chosen by a policy on an immutable snapshot."""
 
@@ -118,7 +128,7 @@ class BanditNode(Model):
 
 
 Node = Annotated[
-    ModelNode | RemoteNode | SplitNode | ShadowNode | EnsembleNode | ChainNode | FallbackNode | BanditNode,
+    ModelNode | RemoteNode | SplitNode | ShadowNode | EnsembleNode | ChainNode | FallbackNode | DefaultNode | BanditNode,
     Field(discriminator="type"),
 ]
 
@@ -132,7 +142,7 @@ def references(node: Node) -> tuple[str, ...]:
         case ShadowNode():
             return (node.primary, node.mirror)
         case EnsembleNode():
-            return node.members
+            return node.members + ((node.meta,) if node.meta else ())
         case ChainNode():
             return node.steps
         case FallbackNode():

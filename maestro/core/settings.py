@@ -37,10 +37,19 @@ class ServingSettings(BaseModel):
     oidc_keys: Path | None = Field(
         default=None, description="the issuer's public keys, a JWKS file; followed when it changes"
     )
+    grpc: str | None = Field(default=None, description="address of the gRPC port, such as 127.0.0.1:8081; none by default")
     max_body_bytes: int = Field(default=16 * 2**20, gt=0)
     max_rows: int = Field(default=10_000, gt=0, description="rows in one request")
     graph_poll_s: float = Field(default=0.5, gt=0, description="seconds between looks at the graph file")
     queue_limit: int = Field(default=1024, gt=0)
+    prediction_cache_bytes: int = Field(
+        default=0, ge=0, description="answers of slow models that a process remembers; 0 remembers none"
+    )
+    prediction_cache_ttl_s: float = Field(default=60.0, gt=0, description="age at which an answer is asked anew")
+    feature_cache_bytes: int = Field(default=16 * 2**20, ge=0, description="features by entity that are remembered")
+    feature_cache_ttl_s: float = Field(
+        default=1.0, gt=0, description="age at which they are looked up anew: how stale they may be"
+    )
     exposure_queue: int = Field(
         default=100_000, gt=0, description="exposures waiting to be written; more are dropped and counted"
     )

@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from maestro.core.errors import BadInput, MaestroError, NotFound, Refused, TooLarge, TooManyRequests, Unreachable
+from maestro.core.errors import BadInput, NotFound, Refused, TooLarge, TooManyRequests, Unreachable
+from maestro.serving.caches import FeatureLookup
 from maestro.serving.graph._base import ANY_KEY, NOBODY, Answer, Call, Unit
 from maestro.serving.metrics import ServerMetrics
 from maestro.serving.served import ServedGraph
@@ -77,7 +78,14 @@ class DataPlane:
     """
 
     def __init__(
-        self, metrics: ServerMetrics, *, features: FeatureSource | None, max_rows: int, queue_limit: int
+        self,
+        metrics: ServerMetrics,
+        *,
+        features: FeatureSource | None,
+        max_rows: int,
+        queue_limit: int,
+        feature_cache_bytes: int = 0,
+        feature_cache_ttl_s: float = 1.0,
     ) -> None:
         self.graphs: dict[str, ServedGraph] = {}
         self.metrics = metrics
@@ -85,6 +93,15 @@ class DataPlane:
         self._max_rows = max_rows
         self._queue_limit = queue_limit
         self._lookups = ThreadPoolExecutor(max_workers=1, thread_name_prefix="features")
+        self._lookup: FeatureLookup | None = None
+        if features is not None:
+            self._lookup = FeatureLookup(
+                features,
+                self._lookups,
+                timeout_s=FEATURES_TIMEOUT_S,
+                max_bytes=feature_cache_bytes,
+                ttl_s=feature_cache_ttl_s,
+            )
 
     def served(self, model: str | None) -> ServedGraph:
         """The graph that is served under a name.
@@ -252,31 +269,21 @@ class DataPlane:
             NotFound: the service is unknown.
             Unreachable: there is no store, or it does not answer in time.
         """
-        source = self._features
-        if source is None:
+        lookup = self._lookup
+        if lookup is None:
             raise Unreachable(
                 "this server has no feature store",
                 remedy="apply and materialise the feature repository",
                 component="feature store",
             )
         try:
-            return await asyncio.wait_for(
-                asyncio.get_running_loop().run_in_executor(self._lookups, source.get, service, rows), FEATURES_TIMEOUT_S
-            )
-        except TimeoutError:
-            raise Unreachable(
-                f"the feature store did not answer within {FEATURES_TIMEOUT_S:.0f} s",
-                remedy="ask again",
-                component="feature store",
-            ) from None
-        except MaestroError:
-            raise
-        except Exception as error:  # whatever the store's library raises, the component that failed is the store
-            raise Unreachable(
-                f"the feature store failed: {type(error).__name__}: {str(error)[:200]}",
-                remedy="apply and materialise the feature repository",
-                component="feature store",
-            ) from error
+            return await lookup.rows(service, rows)
+        finally:
+            if lookup.enabled:
+                counts = lookup.counts
+                self.metrics.cache(counts.name, counts.hits, counts.misses)
+                counts.hits = counts.misses = 0
+            self.metrics.breaker("feature store", lookup.breaker.state)
 
     async def warm_up(self, served: ServedGraph) -> None:
         """Open the feature store when the graph's callers may need it; a store that is away delays a graph and does not stop it."""

@@ -23,6 +23,7 @@ from maestro.serving.metrics import (
     RESPONSE,
     RESPONSE_LATENCY,
     ROWS,
+    SHADOW,
     ServerMetrics,
     cumulative,
 )
@@ -65,6 +66,7 @@ class _Collector:
         for side in ("hits", "misses"):
             looked = [((key[0],), value) for key, value in counts(CACHE) if key[1] == side]
             yield _counter(f"maestro_cache_{side}_total", looked)
+        yield _counter("maestro_shadow_copies_total", counts(SHADOW))
         yield _gauge("maestro_inference_inflight", counts(INFLIGHT))
         yield _gauge("maestro_inference_queue_depth", counts(QUEUE) or [((), 0.0)])
         yield _gauge("maestro_breaker_state", _worst(metrics, BREAKER))

@@ -19,6 +19,7 @@ ROW_BUCKETS = METRICS["maestro_inference_batch_size"].buckets
 ARM, ROWS, RESPONSE, RESPONSE_LATENCY, RANGE, INFLIGHT, BREAKER, CACHE, QUEUE, LOST = (
     "arm", "rows", "response", "response_latency", "range", "inflight", "breaker", "cache", "queue", "lost",
 )  # fmt: skip
+SHADOW = "shadow"
 
 
 class Histogram:
@@ -180,6 +181,10 @@ class ServerMetrics:
         """Count look-ups of a cache."""
         self._add((CACHE, name, "hits"), hits)
         self._add((CACHE, name, "misses"), misses)
+
+    def shadow(self, model: str, node: str, result: str, rows: int) -> None:
+        """Count rows that a mirror got a copy of: agree, differ, failed, dropped."""
+        self._add((SHADOW, model, node, result), rows)
 
     def breaker(self, model: str, state: int) -> None:
         """Set the state of a model's circuit breaker: 0 closed, 1 half open, 2 open."""

@@ -9,14 +9,16 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from maestro.clients.home import Home
 from maestro.core.clock import Clock, SystemClock
 from maestro.core.errors import Unreachable
 from maestro.core.seams import Reading
 from maestro.core.settings import Settings
+from maestro.observability.notifier import create_notifier
 from maestro.serving.auth import ServerAuth, oidc_settings
+from maestro.serving.caches import PredictionCache
 from maestro.serving.dataplane import DataPlane, FeatureSource
 from maestro.serving.evidence import Evidence
 from maestro.serving.exposures import ExposureLog
@@ -28,8 +30,12 @@ from maestro.serving.policies import Policies
 from maestro.serving.rewards import RewardIntake
 from maestro.serving.runtimes import RuntimeFactory, Runtimes
 from maestro.serving.served import ServedGraph
+from maestro.serving.streaming import StreamMonitor
 from maestro.serving.swap import GraphFollower
 from maestro.serving.units import UnitHasher
+
+if TYPE_CHECKING:
+    from maestro.serving.protocols.grpc.door import GrpcDoor
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +70,12 @@ class ModelServer:
         self._private = tempfile.TemporaryDirectory(prefix="maestro-serving-", ignore_cleanup_errors=True)
         self.metrics = ServerMetrics(unsigned_allowed=serving.allow_unsigned)
         self.plane = DataPlane(
-            self.metrics, features=self.features, max_rows=serving.max_rows, queue_limit=serving.queue_limit
+            self.metrics,
+            features=self.features,
+            max_rows=serving.max_rows,
+            queue_limit=serving.queue_limit,
+            feature_cache_bytes=serving.feature_cache_bytes,
+            feature_cache_ttl_s=serving.feature_cache_ttl_s,
         )
         self.oidc = oidc_settings(serving)
         self.auth = ServerAuth(serving.auth, self.home.server_keys, self.clock, oidc=self.oidc)
@@ -77,6 +88,8 @@ class ModelServer:
         self.metrics.sources.append(self.policies.series)
         self.metrics.sources.append(self._revisions)
         self.rewards = RewardIntake(self.home.exposures, self.plane, self.hasher)
+        self.streams = StreamMonitor(alert=create_notifier(self.options.notify).notify)
+        self.metrics.sources.append(lambda: self.streams.series())
         loader = VersionLoader(
             self.home,
             Path(self._private.name),
@@ -96,8 +109,13 @@ class ModelServer:
             observe=self.observe,
             poll_s=serving.graph_poll_s,
             policies=self.policies,
+            answers=PredictionCache(
+                max_bytes=serving.prediction_cache_bytes, ttl_s=serving.prediction_cache_ttl_s
+            ),
         )
         self.draining = False
+        self.grpc: GrpcDoor | None = None
+        self.grpc_port: int | None = None
         self.workers_ready: Callable[[], bool] = lambda: True
         self._following: asyncio.Task[None] | None = None
 
@@ -110,17 +128,26 @@ class ModelServer:
         """Serve what the graph files say, and follow them. What takes longer to load is served when it has; readiness tells."""
         await self.follower.look()
         await self.follower.settle(START_S)
+        if self.options.serving.grpc is not None:
+            # Its library is large, and most servers have no use for it.
+            from maestro.serving.protocols.grpc.door import GrpcDoor
+
+            self.grpc = GrpcDoor(self)
+            self.grpc_port = await self.grpc.start(self.options.serving.grpc)
         self._following = asyncio.get_running_loop().create_task(self.follower.run())
 
     async def stop(self) -> None:
         """Write what waits to be written, end model processes."""
         self.draining = True
+        if self.grpc is not None:
+            await self.grpc.stop(5.0)
         if self._following is not None:
             self._following.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._following
         await self.follower.close()
         await asyncio.to_thread(self.exposures.close)
+        await asyncio.to_thread(self.streams.close)
         self.evidence.close()
         self.rewards.close()
         self.plane.close()
@@ -188,6 +215,7 @@ class ModelServer:
         try:
             self.evidence.observe(model, seen)
             self.exposures.observe(model, seen)
+            self.streams.observe(model, seen)
         except Exception:  # an answer is not withheld because it cannot be recorded; what is lost freezes the rollout
             log.exception("an attempt of %s could not be recorded", model)
             self.evidence.dropped += 1

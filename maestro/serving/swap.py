@@ -24,6 +24,7 @@ from maestro.core.versions import parse_version
 from maestro.security.statements import Purpose
 from maestro.serving.admission import purposes
 from maestro.serving.assembly import Observer, assemble
+from maestro.serving.caches import PredictionCache
 from maestro.serving.dataplane import DataPlane
 from maestro.serving.loaded import LoadedVersion
 from maestro.serving.loading import VersionLoader
@@ -78,6 +79,7 @@ class GraphFollower:
         on_served: called on the event loop just before a revision starts to answer.
         observe: called with each first attempt of an arm.
         policies: what bandits act on; None refuses them.
+        answers: what the versions loaded here remember of their answers.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class GraphFollower:
         observe: Observer,
         poll_s: float,
         policies: Policies | None = None,
+        answers: PredictionCache | None = None,
     ) -> None:
         self.refusals: dict[str, Refusal] = {}
         self.previous: dict[str, ServedGraph] = {}
@@ -103,6 +106,7 @@ class GraphFollower:
         self._observe = observe
         self._poll_s = poll_s
         self._policies = policies
+        self._answers = answers
         self._tried: dict[str, tuple[object, ...]] = {}
         self._refused: dict[str, InferenceGraph] = {}
         self._loaded: dict[str, LoadedVersion] = {}
@@ -261,6 +265,7 @@ class GraphFollower:
                 await asyncio.to_thread(self._loader.admit, node, purpose)
                 return loaded
             loaded = await asyncio.to_thread(self._loader.load, node, purpose)
+            loaded.answers = self._answers
             self._loaded[node.digest] = loaded
             return loaded
 

@@ -76,6 +76,11 @@ class FeatureLookup:
         """Entities answered from memory, and entities that were not."""
         return self._known.counts
 
+    @property
+    def enabled(self) -> bool:
+        """Whether it can remember anything."""
+        return self._known.enabled
+
     async def rows(self, service: str, entities: Sequence[dict[str, Any]]) -> list[Features]:
         """One mapping an entity, in order.
 

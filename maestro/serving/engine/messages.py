@@ -48,6 +48,8 @@ class Start(msgspec.Struct):
     rate_key: str
     tls: tuple[str, str] | None
     log_level: str
+    prediction_cache_bytes: int = 0
+    prediction_cache_ttl_s: float = 60.0
 
 
 class VersionMessage(msgspec.Struct):

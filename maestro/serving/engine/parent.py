@@ -241,6 +241,8 @@ class Parent:
             rate_key=self._rate_key,
             tls=tls,
             log_level=server.options.log_level,
+            prediction_cache_bytes=serving.prediction_cache_bytes,
+            prediction_cache_ttl_s=serving.prediction_cache_ttl_s,
         )
 
     def _died(self, member: _Member) -> None:

@@ -24,6 +24,7 @@ from maestro.core.errors import MaestroError
 from maestro.core.graph import BanditNode, InferenceGraph
 from maestro.serving.assembly import assemble
 from maestro.serving.auth import ServerAuth
+from maestro.serving.caches import PredictionCache
 from maestro.serving.contract import Validator
 from maestro.serving.counters import Bank
 from maestro.serving.dataplane import FEATURES_TIMEOUT_S, DataPlane
@@ -75,6 +76,7 @@ class Worker:
         clock = SystemClock()
         auth = ServerAuth(start.auth, Path(start.verifiers), clock, oidc=start.oidc)  # type: ignore[arg-type]  # the parent's own setting
         self._policies: Policies | None = None
+        self._answers = PredictionCache(max_bytes=start.prediction_cache_bytes, ttl_s=start.prediction_cache_ttl_s)
         self._door = Door(
             Dispatch(self._plane, auth, RelayControl(self._channel), _rate(start)),
             max_body=start.max_body,
@@ -179,7 +181,7 @@ class Worker:
         model, metrics = version.model, self._metrics
         runtime.load()
         runtime.warm_up(Validator(contract).sample())
-        return LoadedVersion(
+        loaded = LoadedVersion(
             model=model,
             version=version.version,
             digest=version.digest,
@@ -191,6 +193,8 @@ class Worker:
             signed=version.signed,
             queue_limit=self._start.queue_limit,
         )
+        loaded.answers = self._answers
+        return loaded
 
     def _commit(self, told: CommitMessage) -> None:
         served = self._prepared.pop(told.generation, None)

@@ -8,6 +8,7 @@ from maestro.core.errors import BadInput
 from maestro.core.graph import (
     BanditNode,
     ChainNode,
+    DefaultNode,
     EnsembleNode,
     FallbackNode,
     InferenceGraph,
@@ -18,6 +19,7 @@ from maestro.core.graph import (
 from maestro.serving.graph._base import Build, GraphNode
 from maestro.serving.graph.arm import Arm
 from maestro.serving.graph.chain import ChainRunner
+from maestro.serving.graph.default import DefaultRunner
 from maestro.serving.graph.ensemble import EnsembleRunner
 from maestro.serving.graph.fallback import FallbackRunner
 from maestro.serving.graph.shadow import ShadowRunner
@@ -79,6 +81,8 @@ def _make(name: str, build: Build) -> GraphNode:
             return ChainRunner(name, chain, build)
         case FallbackNode() as fallback:
             return FallbackRunner(name, fallback, build)
+        case DefaultNode() as default:
+            return DefaultRunner(name, default)
         case BanditNode() as bandit:
             from maestro.serving.graph.bandit import (
                 BanditRunner,  # policies need a library that most graphs have no use for

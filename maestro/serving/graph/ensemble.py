@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,10 @@ import numpy as np
 from maestro.core.contract import ModelContract
 from maestro.core.errors import BadInput
 from maestro.core.graph import EnsembleNode
-from maestro.serving.graph._base import Answer, Build, Call
+from maestro.serving.graph._base import Answer, Build, Call, GraphNode
 from maestro.serving.runtimes._base import ModelFailed
 from maestro.serving.runtimes.onnx import class_value
-from maestro.serving.table import Matrix, Prediction
+from maestro.serving.table import Matrix, Prediction, Table
 
 
 class EnsembleRunner:
@@ -24,6 +25,7 @@ class EnsembleRunner:
         self.name = name
         self._members = [build.node(member) for member in node.members]
         self._combine = node.combine
+        self._meta = build.node(node.meta) if node.meta else None
         weights = node.weights if node.combine == "weighted" else None
         self._weights = np.array(weights if weights is not None else [1.0] * len(self._members))
         if (self._weights < 0).any() or self._weights.sum() <= 0:
@@ -32,7 +34,8 @@ class EnsembleRunner:
                 field=f"nodes.{name}.weights",
                 remedy="correct them",
             )
-        self.version = "+".join(member.version for member in self._members)
+        parts = [*self._members, *([self._meta] if self._meta else [])]
+        self.version = "+".join(part.version for part in parts)
 
     @property
     def contracts(self) -> tuple[ModelContract, ...]:
@@ -43,8 +46,25 @@ class EnsembleRunner:
         """Ask all at once and combine."""
         answers = await asyncio.gather(*(member.answer(call) for member in self._members))
         predictions = [answer.prediction for answer in answers]
+        if self._meta is not None:
+            return await self._stack(self._meta, call, answers)
         combined = self._vote(predictions) if self._combine == "vote" else self._average(predictions)
         return Answer(combined, "+".join(answer.version for answer in answers), self.name)
+
+    async def _stack(self, meta: GraphNode, call: Call, answers: list[Answer]) -> Answer:
+        """The meta node's answer on the members' class scores, or on their values where they give none."""
+        columns: list[list[Any]] = []
+        for answer in answers:
+            scores = answer.prediction.scores
+            columns += [list(answer.prediction.values)] if scores is None else scores.T.tolist()
+        table = Table(rows=[list(row) for row in zip(*columns, strict=True)], where=f"answers of {self.name!r}'s members")
+        try:
+            last = await meta.answer(replace(call, table=table))
+        except BadInput as error:
+            # The caller's rows were fine: members and meta node do not fit each other.
+            raise ModelFailed(f"node {self.name!r}: {error.detail}", remedy="correct the ensemble in the graph") from error
+        versions = "+".join([*(answer.version for answer in answers), last.version])
+        return Answer(last.prediction, versions, self.name)
 
     def _vote(self, predictions: list[Prediction]) -> Prediction:
         values: list[Any] = []

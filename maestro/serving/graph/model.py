@@ -36,6 +36,18 @@ class ModelNodeRunner:
     async def answer(self, call: Call) -> Answer:
         """Predict within the node's timeout."""
         batch = self.loaded.validator.validate(call.table)
+        cache = self.loaded.answers
+        if cache is None or not cache.enabled or self.loaded.runtime.quick:
+            return Answer(await self._asked(batch, call), self.version, self.name, batch=batch)
+        taken = cache.take(self.loaded.digest, batch)
+        self._metrics.cache(cache.counts.name, batch.size - len(taken.missing), len(taken.missing))
+        if not taken.missing:
+            return Answer(cache.known(taken), self.version, self.name, batch=batch)
+        fresh = await self._asked(taken.rest(batch), call)
+        return Answer(cache.keep(taken, fresh), self.version, self.name, batch=batch)
+
+    async def _asked(self, batch: Batch, call: Call) -> Prediction:
+        """The model's own answer, behind the circuit breaker."""
         breaker = self.breaker
         ticket = breaker.admit()
         if ticket is None:
@@ -60,7 +72,7 @@ class ModelNodeRunner:
         breaker.record(ticket, ok=True)
         if was is not BreakerState.CLOSED:
             self._metrics.breaker(self.loaded.model, breaker.state)
-        return Answer(prediction, self.version, self.name, batch=batch)
+        return prediction
 
     async def _predict(self, batch: Batch, call: Call) -> Prediction:
         loaded = self.loaded

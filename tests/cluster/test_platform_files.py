@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import pytest
 import yaml
@@ -91,6 +92,10 @@ def test_production_with_each_optional_part_is_accepted(cluster: Cluster, name: 
     assert len(out.splitlines()) == len(bodies)
 
 
+def _has_pods(cluster: Cluster, namespace: str, selector: str, wanted: int) -> bool:
+    return len(cluster.list("v1", "Pod", namespace, labels=selector)) >= wanted
+
+
 @pytest.mark.shows("K10", "K4", env="cluster", accepted="a container runtime")
 def test_pod_security_admits_every_workload(cluster: Cluster) -> None:
     def refused() -> list[str]:
@@ -104,12 +109,10 @@ def test_pod_security_admits_every_workload(cluster: Cluster) -> None:
         for one in cluster.list("apps/v1", kind, labels="app.kubernetes.io/part-of=maestro-ml"):
             selector = ",".join(f"{key}={value}" for key, value in one["spec"]["selector"]["matchLabels"].items())
             wanted, name = one["spec"].get("replicas", 1), one["metadata"]["name"]
+            namespace = one["metadata"]["namespace"]
             until(
-                lambda selector=selector, one=one, wanted=wanted: len(
-                    cluster.list("v1", "Pod", one["metadata"]["namespace"], labels=selector)
-                ) >= wanted,
-                f"{name} has its pods; refused: {refused()}",
-            )  # fmt: skip
+                partial(_has_pods, cluster, namespace, selector, wanted), f"{name} has its pods; refused: {refused()}"
+            )
     assert refused() == []
 
 

@@ -127,7 +127,7 @@ def test_a_job_over_its_limit_is_refused(cpu: str, memory: str, said: str) -> No
 )  # fmt: skip
 def test_the_limit_adds_up_every_kind_of_job(kind: str, field: str) -> None:
     worker = job("x")["spec"]["tfReplicaSpecs"]["Worker"] | {"replicas": 3}
-    policy = {} if kind == "MPIJob" else {"runPolicy": {}}
+    policy: dict[str, Any] = {} if kind == "MPIJob" else {"runPolicy": {}}
     metadata = {"name": "too-big", "namespace": TRAINING}
     body = {
         "apiVersion": "kubeflow.org/v1",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from tests.manifests.network import OUTSIDE, Flow, Workload, flows, ways_out, workloads
+from tests.manifests.network import OUTSIDE, Flow, flows, ways_out, workloads
 from tests.manifests.objects import ROOT, of_kind
 
 TABLES = sorted((ROOT / "tests/manifests/flows").glob("*.yaml"))
@@ -60,5 +60,5 @@ def test_every_namespace_denies_by_default() -> None:
 
 def test_the_evaluator_sees_every_workload() -> None:
     assert len(workloads()) > 10
-    assert all(isinstance(one, Workload) and one.labels for one in workloads())
+    assert all(one.labels for one in workloads())
     assert {flow.target for flow in flows()} <= {str(one) for one in workloads()}

@@ -13,7 +13,12 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def test_what_is_missing_is_made_and_what_is_there_stays() -> None:
-    rules = {"a": {"random": 24}, "b": {"random": 24}, "url": {"template": "x:{a}@{b}"}, "key": {"fernet": True}}
+    rules: dict[str, dict[str, object]] = {
+        "a": {"random": 24},
+        "b": {"random": 24},
+        "url": {"template": "x:{a}@{b}"},
+        "key": {"fernet": True},
+    }
     made = make_values(rules, {"a": "kept"}, NOW, "ns/name")
     assert made["a"] == "kept"
     assert len(made["b"]) == 24
@@ -23,7 +28,7 @@ def test_what_is_missing_is_made_and_what_is_there_stays() -> None:
 
 
 def test_a_certificate_is_one_pair_and_its_authority() -> None:
-    rule = {"tls": ["vault.vault.svc", "localhost"]}
+    rule: dict[str, object] = {"tls": ["vault.vault.svc", "localhost"]}
     made = make_values({"tls.crt": rule, "tls.key": rule, "ca.crt": rule}, {}, NOW, "ns/name")
     assert made["tls.crt"].startswith("-----BEGIN CERTIFICATE")
     assert "PRIVATE KEY" in made["tls.key"]

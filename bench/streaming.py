@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from maestro.decisions.drift.cusum import RUN_LENGTH, Cusum, threshold_of
+from maestro.decisions.cusum import RUN_LENGTH, Cusum, threshold_of
 from maestro.observability.streaming import DETECTORS, create_detector
 
 ITEMS = {"adwin": 200_000, "cusum": 200_000, "kswin": 10_000, "page-hinkley": 200_000}

@@ -49,7 +49,18 @@ def _run(name: str, workers: int) -> dict[str, float]:
     cores = tuple(sorted(os.sched_getaffinity(0)))
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "found.json"
-        command = (sys.executable, "-W", "ignore", "-m", "bench.training_worker", name, str(out), str(ROWS), str(COLUMNS), str(ROUNDS))
+        command = (
+            sys.executable,
+            "-W",
+            "ignore",
+            "-m",
+            "bench.training_worker",
+            name,
+            str(out),
+            str(ROWS),
+            str(COLUMNS),
+            str(ROUNDS),
+        )
         code = Launch(command, workers, threads=1, cores=cores).run()
         if code:
             raise subprocess.CalledProcessError(code, command)

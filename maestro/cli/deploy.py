@@ -67,7 +67,9 @@ def start(
     policy: PolicyName = "default",
     strategy: Annotated[
         str | None,
-        typer.Option(help="canary, blue-green, rolling, shadow or first; by default canary, or first where nothing is served."),
+        typer.Option(
+            help="canary, blue-green, rolling, shadow or first; by default canary, or first where nothing is served."
+        ),
     ] = None,
     target: TargetOption = None,
     follow_it: Annotated[bool, typer.Option("--follow/--no-follow", help="Wait for its end.")] = True,

@@ -83,7 +83,9 @@ class EnsembleNode(Model):
     members: tuple[Name, ...] = Field(min_length=2)
     combine: Literal["mean", "vote", "weighted", "stacking"] = "mean"
     weights: tuple[float, ...] | None = None
-    meta: Name | None = Field(default=None, description="stacking: the node that takes the members' answers as its features")
+    meta: Name | None = Field(
+        default=None, description="stacking: the node that takes the members' answers as its features"
+    )
 
     @model_validator(mode="after")
     def _one_weight_each(self) -> Self:
@@ -128,7 +130,15 @@ class BanditNode(Model):
 
 
 Node = Annotated[
-    ModelNode | RemoteNode | SplitNode | ShadowNode | EnsembleNode | ChainNode | FallbackNode | DefaultNode | BanditNode,
+    ModelNode
+    | RemoteNode
+    | SplitNode
+    | ShadowNode
+    | EnsembleNode
+    | ChainNode
+    | FallbackNode
+    | DefaultNode
+    | BanditNode,
     Field(discriminator="type"),
 ]
 

@@ -37,7 +37,9 @@ class ServingSettings(BaseModel):
     oidc_keys: Path | None = Field(
         default=None, description="the issuer's public keys, a JWKS file; followed when it changes"
     )
-    grpc: str | None = Field(default=None, description="address of the gRPC port, such as 127.0.0.1:8081; none by default")
+    grpc: str | None = Field(
+        default=None, description="address of the gRPC port, such as 127.0.0.1:8081; none by default"
+    )
     max_body_bytes: int = Field(default=16 * 2**20, gt=0)
     max_rows: int = Field(default=10_000, gt=0, description="rows in one request")
     graph_poll_s: float = Field(default=0.5, gt=0, description="seconds between looks at the graph file")

@@ -109,9 +109,7 @@ class ModelServer:
             observe=self.observe,
             poll_s=serving.graph_poll_s,
             policies=self.policies,
-            answers=PredictionCache(
-                max_bytes=serving.prediction_cache_bytes, ttl_s=serving.prediction_cache_ttl_s
-            ),
+            answers=PredictionCache(max_bytes=serving.prediction_cache_bytes, ttl_s=serving.prediction_cache_ttl_s),
         )
         self.draining = False
         self.grpc: GrpcDoor | None = None
@@ -198,7 +196,7 @@ class ModelServer:
 
     def _revisions(self) -> list[tuple[str, list[tuple[tuple[str, ...], float]]]]:
         """What a source of evidence beside `/admin/evidence` must know: which version stands behind an arm, at which revision."""
-        served = [
+        served: list[tuple[tuple[str, ...], float]] = [
             ((model, version, arm), float(graph.revision))
             for model, graph in list(self.plane.graphs.items())
             for arm, version in graph.arms

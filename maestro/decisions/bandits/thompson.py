@@ -7,7 +7,6 @@ from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
-from scipy import special
 
 from maestro.core.errors import BadInput
 from maestro.decisions.bandits._base import Floats, Integers
@@ -78,6 +77,8 @@ def best_probability(a: tuple[float, ...], b: tuple[float, ...]) -> tuple[float,
     Raises:
         BadInput: fewer than two, or a parameter below 1.
     """
+    from scipy import special  # a model server without a Thompson bandit does without it
+
     if len(a) < 2 or len(a) != len(b) or min(*a, *b) < 1.0:
         raise BadInput("at least two arms, every parameter at least 1", field="arms")
     alphas, betas = np.array(a)[:, None], np.array(b)[:, None]

@@ -1,5 +1,5 @@
-"""CUSUM under the name by which the factory builds it: `maestro.decisions.drift.cusum`."""
+"""CUSUM under the name by which the factory builds it: `maestro.decisions.cusum`."""
 
-from maestro.decisions.drift.cusum import Cusum
+from maestro.decisions.cusum import Cusum
 
 __all__ = ["Cusum"]

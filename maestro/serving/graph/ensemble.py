@@ -57,12 +57,16 @@ class EnsembleRunner:
         for answer in answers:
             scores = answer.prediction.scores
             columns += [list(answer.prediction.values)] if scores is None else scores.T.tolist()
-        table = Table(rows=[list(row) for row in zip(*columns, strict=True)], where=f"answers of {self.name!r}'s members")
+        table = Table(
+            rows=[list(row) for row in zip(*columns, strict=True)], where=f"answers of {self.name!r}'s members"
+        )
         try:
             last = await meta.answer(replace(call, table=table))
         except BadInput as error:
             # The caller's rows were fine: members and meta node do not fit each other.
-            raise ModelFailed(f"node {self.name!r}: {error.detail}", remedy="correct the ensemble in the graph") from error
+            raise ModelFailed(
+                f"node {self.name!r}: {error.detail}", remedy="correct the ensemble in the graph"
+            ) from error
         versions = "+".join([*(answer.version for answer in answers), last.version])
         return Answer(last.prediction, versions, self.name)
 

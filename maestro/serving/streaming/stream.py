@@ -8,7 +8,7 @@ from collections import deque
 import numpy as np
 from numpy.typing import NDArray
 
-from maestro.decisions.drift.cusum import Cusum
+from maestro.decisions.cusum import Cusum
 from maestro.observability.streaming import DriftDetector, create_detector
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maestro.core.errors import BadInput
-from maestro.decisions.drift.cusum import RUN_LENGTH, Cusum, threshold_of
+from maestro.decisions.cusum import RUN_LENGTH, Cusum, threshold_of
 
 
 @given(st.integers(0, 2**32 - 1), st.lists(st.integers(1, 700), min_size=1, max_size=8))

@@ -135,7 +135,7 @@ def training_operator(cluster: Cluster, folder: Path) -> Iterator[None]:
         _lead_webhooks_here(cluster, ports[0])
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
     try:
-        until(lambda: _answers(ports[0]) and _admits(cluster), f"the operator's webhook answers: {log}")
+        until(lambda: _answers(ports[0]) and _admits(), f"the operator's webhook answers: {log}")
         yield
     finally:
         process.kill()
@@ -164,15 +164,25 @@ def _as_account(folder: Path, account: str) -> Path:
 
 
 def _lead_webhooks_here(cluster: Cluster, port: int) -> None:
-    """The API server follows a Service of type ExternalName to this machine."""
-    spec = {
-        "type": "ExternalName",
-        "externalName": "localhost",
-        "clusterIP": None,
-        "clusterIPs": None,
-        "selector": None,
-    }
-    cluster.patch(Ref("v1", "Service", "training-operator", TRAINING), {"spec": spec})
+    """The API server finds the operator of this machine behind the Service, by an EndpointSlice: loopback is no address of one."""
+    service = Ref("v1", "Service", "training-operator", TRAINING)
+    changes: list[dict[str, Any]] = [
+        {"op": "replace", "path": "/spec/ports", "value": [{"name": "here", "port": port, "targetPort": port}]}
+    ]
+    if "selector" in cluster.get(service)["spec"]:
+        changes.append({"op": "remove", "path": "/spec/selector"})
+    cluster.patch(service, changes, kind="json")
+    cluster.apply(
+        {
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+            "metadata": {
+                "name": "training-operator-here", "namespace": TRAINING, "labels": {"kubernetes.io/service-name": service.name},
+            },
+            "endpoints": [{"addresses": [_own_address()], "conditions": {"ready": True}}],
+            "ports": [{"name": "here", "port": port, "protocol": "TCP"}],
+        },
+        force=True,
+    )  # fmt: skip
     ref = Ref(
         "admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration", "validator.training-operator.kubeflow.org"
     )
@@ -183,15 +193,26 @@ def _lead_webhooks_here(cluster: Cluster, port: int) -> None:
     cluster.patch(ref, changes, kind="json")
 
 
+def _own_address() -> str:
+    """An address of this machine that is not loopback; nothing is sent to find it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))
+        return str(probe.getsockname()[0])
+
+
 def _answers(port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def _admits(cluster: Cluster) -> bool:
-    """A job that the webhook refuses for its own reason: it is asked, and its certificate is trusted."""
-    job = yaml.safe_load((ROOT / "training/templates/pytorch-training-job.yaml").read_text())
+def _admits() -> bool:
+    """Each kind's webhook is asked, and its certificate is trusted: they are given it one after another."""
+    return all(_admitted(name) for name in ("tensorflow", "pytorch"))
+
+
+def _admitted(name: str) -> bool:
+    job = yaml.safe_load((ROOT / f"training/templates/{name}-training-job.yaml").read_text())
     job["metadata"]["name"] = "probe"
     return "created" in kubectl("create", "--dry-run=server", "-f", "-", given=json.dumps(job), check=False)
 

@@ -6,10 +6,11 @@ SHOWN := .capabilities/shown.jsonl
 MYPY_CACHE_DIR ?= .mypy_cache
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test unit e2e lint type format docs capabilities mutate bench clean
+.PHONY: help setup demo up down test unit e2e test-cluster test-frameworks test-airflow
+.PHONY: lint type format docs capabilities mutate bench minikube deploy undeploy clean
 
 help: ## list the doors
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## create $(VENV) from the hashed lock (instant when nothing changed)
 	@$(PYTHON) tools/setup.py $(VENV)
@@ -31,6 +32,17 @@ unit: setup ## the tests alone
 e2e: setup ## the whole platform as its users run it: the demo, the promised scripts, faults (after `make test`)
 	@$(BIN)/python -m tools.unit e2e $(SHOWN) $(if $(ONLY),-k $(ONLY))
 
+test-cluster: setup ## the manifests and controllers on the Kubernetes API server that KUBECONFIG names
+	@$(BIN)/python -m tools.unit cluster $(SHOWN) $(if $(ONLY),-k $(ONLY))
+
+test-frameworks: ## PyTorch and TensorFlow, in an environment of their own (gigabytes)
+	@$(PYTHON) tools/setup.py .venv-frameworks requirements/frameworks.lock
+	@MAESTRO_TEST_FRAMEWORKS=1 .venv-frameworks/bin/python -m tools.unit frameworks $(SHOWN)
+
+test-airflow: setup ## the DAGs in a real Airflow, in an environment of its own
+	@$(PYTHON) tools/setup.py .venv-airflow requirements/airflow.lock
+	@MAESTRO_TEST_AIRFLOW=1 MAESTRO_TEST_COMMAND=$(abspath $(BIN)/maestro) .venv-airflow/bin/python -m tools.unit airflow $(SHOWN)
+
 lint: setup ## style, format and layers
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet . && $(BIN)/lint-imports --no-logo
 
@@ -51,6 +63,15 @@ mutate: setup ## apply each named sabotage; the tests must notice every one
 
 bench: setup ## comparisons with peers, by hand
 	@$(BIN)/python -m bench
+
+minikube: setup ## apply the light platform to the cluster that KUBECONFIG names
+	@$(BIN)/maestro platform apply --profile minikube
+
+deploy: setup ## apply the production platform
+	@$(BIN)/maestro platform apply --profile production
+
+undeploy: setup ## remove what `make minikube` or `make deploy` applied; data stay
+	@$(BIN)/maestro platform remove
 
 clean: ## stop the services, remove outputs and caches (not $(VENV))
 	@if [ -x $(BIN)/maestro ] && [ -d .maestro ]; then $(BIN)/maestro down; fi

@@ -17,12 +17,13 @@ LOCK = os.path.join("requirements", "dev.lock")
 
 
 def main(arguments: List[str]) -> int:
-    """Set up the environment in the folder that the first argument names; returns the exit status."""
+    """Set up the environment in the folder that the first argument names, from the lock that a second one may name; returns the exit status."""
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     os.chdir(root)
     venv = os.path.abspath(arguments[0] if arguments else ".venv")
+    lock = arguments[1] if len(arguments) > 1 else LOCK
     stamp = os.path.join(venv, ".maestro-setup")
-    wanted = _digest(root)
+    wanted = _digest(root, lock)
     if os.path.exists(os.path.join(venv, "bin", "python")) and _read(stamp) == wanted:
         return 0
     interpreter = _interpreter()
@@ -48,7 +49,7 @@ def main(arguments: List[str]) -> int:
         install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     steps = [] if _works(python, "sys" if uv else "pip") else [create]
     steps += [
-        [*install, "--no-deps", "--require-hashes", "-r", LOCK],  # the lock is complete
+        [*install, "--no-deps", "--require-hashes", "-r", lock],  # the lock is complete
         [*install, "--no-deps", "--no-build-isolation", "-e", "."],
     ]
     for step in steps:
@@ -61,9 +62,9 @@ def main(arguments: List[str]) -> int:
     return 0
 
 
-def _digest(root: str) -> str:
+def _digest(root: str, lock: str) -> str:
     content = hashlib.sha256(root.encode())
-    for name in (LOCK, "pyproject.toml"):
+    for name in (lock, "pyproject.toml"):
         with open(name, "rb") as handle:
             content.update(handle.read())
     return content.hexdigest()

@@ -16,7 +16,7 @@ import pytest
 from tests.airflow.conftest import AIRFLOW, Airflow, Platform
 from tests.airflow.losing_proxy import losing
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.airflow, pytest.mark.timeout(600)]
 DAGS = {"train_evaluate_register", "tune", "nightly_retraining", "drift_check_then_retrain", "ab_rollout"}
 QUICK = {"n_estimators": 10}
 

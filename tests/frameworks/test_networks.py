@@ -14,7 +14,7 @@ from maestro.training.models import model_type
 from maestro.training.pipeline.train import train
 from tests.training.models.rows import binary, numbers
 
-pytestmark = [pytest.mark.timeout(200), pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.frameworks, pytest.mark.timeout(200), pytest.mark.filterwarnings("ignore")]
 KINDS = ("pytorch", "tensorflow")
 PARAMS = {"epochs": 8, "batch_size": 32, "hidden": [32, 16], "checkpoint_steps": 10}
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.frameworks.scripts import figure, killed_after_a_checkpoint, script
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.frameworks, pytest.mark.timeout(400)]
 NAME = "train_mnist_tensorflow.py"
 
 

@@ -12,7 +12,7 @@ import pytest
 from tests.frameworks.scripts import figure, killed_after_a_checkpoint, script
 from tests.training.examples.files import write_cifar10, write_mnist
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.frameworks, pytest.mark.timeout(300)]
 
 
 @pytest.mark.shows("B44", "B46", env="laptop")

@@ -62,7 +62,7 @@ def main(arguments: List[str]) -> int:
     return 0
 
 
-def _digest(root: str, lock: str) -> str:
+def _digest(root: str, lock: str = LOCK) -> str:
     content = hashlib.sha256(root.encode())
     for name in (lock, "pyproject.toml"):
         with open(name, "rb") as handle:

@@ -55,10 +55,9 @@ def _lines(pattern: str, paths: list[Path]) -> list[str]:
 
 
 def test_no_path_of_a_machine_is_named() -> None:
-    assert (
-        _lines(r"(?<![\w.$}/])/(?:work|home|root|Users|tmp)/\w", [path for path in TEXT if path.suffix != ".lock"])
-        == []
-    )
+    found = _lines(r"(?<![\w.$}/])/(?:work|home|root|Users|tmp)/\w", [path for path in TEXT if path.suffix != ".lock"])
+    # in a container, and beside one, the training operator looks there and nowhere else
+    assert [line for line in found if "k8s-webhook-server/serving-certs" not in line] == []
 
 
 def test_only_ci_looks_outside_the_checkout() -> None:

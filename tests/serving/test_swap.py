@@ -295,15 +295,6 @@ def test_a_typo_in_a_graph_is_named(
     refused(client, admin, "nodes.a.model.timeout", revision=None)
 
 
-def test_a_bandit_is_refused_by_what_is_missing(
-    workshop: Workshop, first: VersionManifest, serve: Serve, admin: dict[str, str]
-) -> None:
-    client = serve()
-    bandit = {"type": "bandit", "policy": "thompson", "experiment": "e", "arms": ["a", "b"]}
-    workshop.graph({"a": node(first), "b": node(first), "x": bandit}, "x", revision=2)
-    refused(client, admin, "policy snapshots")
-
-
 def test_a_file_that_is_gone_leaves_what_was_served(
     workshop: Workshop, first: VersionManifest, serve: Serve, admin: dict[str, str]
 ) -> None:
@@ -336,8 +327,8 @@ def test_unsigned_versions_are_served_only_when_allowed_and_that_is_told(
     workshop.graph({"a": node(version)}, "a")
     strict, lax = serve(), serve(allow_unsigned=True)
     assert served(strict) is None
-    assert strict.get("/v2/health/ready").json() == {"ready": False, "unsigned_allowed": False}
-    assert lax.get("/v2/health/ready").json() == {"ready": True, "unsigned_allowed": True}
+    assert strict.get("/v2/health/ready").json() == {"ready": False, "unsigned_allowed": False, "sample": False}
+    assert lax.get("/v2/health/ready").json() == {"ready": True, "unsigned_allowed": True, "sample": False}
     assert lax.post("/predict", json={"instances": [[12, 15, 80, 500]]}).status_code == 200
     assert "maestro_serving_unsigned 1.0" in lax.get("/metrics").text
     assert "maestro_serving_unsigned 0.0" in strict.get("/metrics").text

@@ -132,7 +132,7 @@ def test_what_may_not_be_started(kit: Kit, policy: RolloutPolicy) -> None:
         controller.start(ADA, version, policy)
     with pytest.raises(BadInput, match="not known") as unknown:
         controller.start(OPS, version, policy, "big-bang")
-    assert "canary, blue_green, rolling, first" in unknown.value.remedy
+    assert "canary, blue_green, rolling, shadow, first" in unknown.value.remedy
     with pytest.raises(Conflict, match="in production"):
         controller.start(OPS, first, policy)
     slow = policy.metrics[1].model_copy(update={"bad": "latency > 0.3s"})

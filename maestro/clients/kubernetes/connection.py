@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
+
+import yaml
 
 from maestro.clients.kubernetes.refusals import refusal
 from maestro.core.clock import Clock, SystemClock
@@ -47,6 +49,7 @@ class Connection:
         clock: Clock | None = None,
         timeout_s: float = 15.0,
         patience_s: float = 10.0,
+        impersonated: Sequence[tuple[str, str]] = (),
     ) -> None:
         from kubernetes.client import ApiClient
 
@@ -57,6 +60,7 @@ class Connection:
         self._clock = clock or SystemClock()
         self._timeout_s = timeout_s
         self._patience_s = patience_s
+        self._impersonated = tuple(impersonated)
 
     @classmethod
     def load(
@@ -74,7 +78,9 @@ class Connection:
             Unreachable: nothing says where a cluster is.
             BadInput: the file or the context cannot be used.
         """
-        return cls(configured(kubeconfig, context), clock=clock, timeout_s=timeout_s, patience_s=patience_s)
+        configuration = configured(kubeconfig, context)
+        as_whom = impersonated(kubeconfig, context)
+        return cls(configuration, clock=clock, timeout_s=timeout_s, patience_s=patience_s, impersonated=as_whom)
 
     @property
     def server(self) -> str:
@@ -210,9 +216,11 @@ class Connection:
         content_type: str,
         timeout_s: float | None,
     ) -> BaseHTTPResponse:
-        from urllib3 import Timeout
+        from urllib3 import HTTPHeaderDict, Timeout
 
-        headers = {"Accept": "application/json", "User-Agent": "maestro-ml"}
+        headers = HTTPHeaderDict({"Accept": "application/json", "User-Agent": "maestro-ml"})
+        for name, value in self._impersonated:
+            headers.add(name, value)
         token = self._configuration.get_api_key_with_prefix("authorization")
         if token:
             headers["Authorization"] = token
@@ -280,6 +288,30 @@ def configured(kubeconfig: Path | None = None, context: str | None = None) -> Co
             remedy="see kubectl config view",
         ) from None
     return configuration
+
+
+def impersonated(kubeconfig: Path | None = None, context: str | None = None) -> list[tuple[str, str]]:
+    """Headers by which a kubeconfig's `as`, `as-uid`, `as-groups` and `as-user-extra` take effect: the client library passes over them, and whoever
+    wrote `as` meant less than their own rights.
+    """
+    named = str(kubeconfig) if kubeconfig is not None else os.environ.get("KUBECONFIG", "")
+    paths = [Path(part) for part in named.split(os.pathsep) if part] or [Path("~/.kube/config").expanduser()]
+    documents = [yaml.safe_load(path.read_text()) or {} for path in paths if path.is_file()]
+
+    def entry(kind: str, name: str | None) -> dict[str, Any]:
+        for document in documents:
+            for one in document.get(f"{kind}s") or []:
+                if one.get("name") == name:
+                    return one.get(kind) or {}
+        return {}
+
+    chosen = context or next((found for each in documents if (found := each.get("current-context"))), None)
+    user = entry("user", entry("context", chosen).get("user"))
+    headers = [("Impersonate-User", str(user["as"]))] if user.get("as") else []
+    headers += [("Impersonate-Uid", str(user["as-uid"]))] if user.get("as-uid") else []
+    headers += [("Impersonate-Group", str(group)) for group in user.get("as-groups") or []]
+    extra = user.get("as-user-extra") or {}
+    return headers + [(f"Impersonate-Extra-{key}", str(value)) for key, values in extra.items() for value in values]
 
 
 def _was_sent(error: Exception) -> bool:

@@ -114,7 +114,8 @@ def versions_serving(cluster: Cluster, namespace: str, slot: str) -> list[str]:
     return sorted(
         pod["metadata"]["annotations"].get("maestro.dev/version", "")
         for pod in pods
-        if any(item["type"] == "Ready" and item["status"] == "True" for item in pod["status"].get("conditions", []))
+        if "deletionTimestamp" not in pod["metadata"]
+        and any(item["type"] == "Ready" and item["status"] == "True" for item in pod["status"].get("conditions", []))
     )
 
 

@@ -31,6 +31,7 @@ from maestro.governance.rollouts.rollback import instant_rollback
 from maestro.security.trust import load_trust
 from maestro.serving.targets import KubernetesTarget, kubernetes_target
 from tests.cluster import stage
+from tests.cluster.platform_stage import until
 from tests.governance.conftest import OPS, Kit
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
@@ -125,7 +126,7 @@ def test_each_strategy_promotes(
     assert served is not None
     assert served.version != first.version
     assert stage.versions_serving(cluster, place, "champion") == [served.version] * 2
-    assert stage.versions_serving(cluster, place, "challenger") == []
+    until(lambda: not stage.versions_serving(cluster, place, "challenger"), "the old pods are gone")
     if traffic == "httproute":
         assert stage.route_weights(cluster, place) == {"model-champion": 10_000, "model-challenger": 0}
     shown = subprocess.run(

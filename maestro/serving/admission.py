@@ -13,11 +13,14 @@ from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
+from maestro.clients.home import Home
+from maestro.core.clock import Clock
 from maestro.core.errors import Untrusted
 from maestro.core.graph import InferenceGraph, ModelNode, ShadowNode, SplitNode, references
 from maestro.core.statement import TrustPolicy
 from maestro.security.quarantine import read_manifest
 from maestro.security.statements import Purpose, check_admission, read_envelopes
+from maestro.security.trust import load_trust
 
 
 def purposes(graph: InferenceGraph) -> dict[str, Purpose]:
@@ -121,3 +124,48 @@ def check_version(
         expected_digest=node.digest,
     )
     return True
+
+
+class Admission:
+    """The check that every traffic target makes before it writes a graph or carries one out.
+
+    Args:
+        home: `$MAESTRO_HOME`, with the versions and their statements.
+        clock: statements expire.
+        trust_path: the trust policy; that of the home when None.
+        environment: the environment whose statements count.
+        allow_unsigned: as the server is set (`MAESTRO_SERVING__ALLOW_UNSIGNED`).
+    """
+
+    def __init__(
+        self, home: Home, clock: Clock, *, trust_path: Path | None, environment: str, allow_unsigned: bool
+    ) -> None:
+        self._home = home
+        self._clock = clock
+        self._trust_path = trust_path or home.trust_policy
+        self._environment = environment
+        self._allow_unsigned = allow_unsigned
+
+    def check(self, graph: InferenceGraph) -> None:
+        """Refuse a graph that gives traffic to a version without its statement.
+
+        Raises:
+            Untrusted: it does, or the trust policy cannot be read; names the node.
+        """
+        folders = {name: self._home.version(node.model, node.version) for name, node in graph.models().items()}
+        check_graph(
+            graph,
+            {name: folders[name] for name in purposes(graph)},
+            self._trust(),
+            environment=self._environment,
+            at=self._clock.now(),
+            allow_unsigned=self._allow_unsigned,
+        )
+
+    def _trust(self) -> TrustPolicy | None:
+        try:
+            return load_trust(self._trust_path)
+        except Untrusted:
+            if self._allow_unsigned and not self._trust_path.exists():
+                return None
+            raise

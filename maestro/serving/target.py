@@ -14,12 +14,10 @@ import yaml
 
 from maestro.clients.home import Home
 from maestro.core.clock import Clock, SystemClock
-from maestro.core.errors import BadInput, Conflict, Refused, Unreachable, Untrusted
+from maestro.core.errors import BadInput, Conflict, Refused, Unreachable
 from maestro.core.graph import InferenceGraph
-from maestro.core.statement import TrustPolicy
 from maestro.security.private_file import write_atomically
-from maestro.security.trust import load_trust
-from maestro.serving.admission import check_graph, purposes
+from maestro.serving.admission import Admission
 from maestro.serving.server import ENVIRONMENT
 from maestro.serving.swap import parse_graph
 
@@ -59,9 +57,9 @@ class GraphFileTarget:
         self._url = server_url.rstrip("/")
         self._token = token
         self._clock = clock or SystemClock()
-        self._trust_path = trust_path or self._home.trust_policy
-        self._environment = environment
-        self._allow_unsigned = allow_unsigned
+        self._admission = Admission(
+            self._home, self._clock, trust_path=trust_path, environment=environment, allow_unsigned=allow_unsigned
+        )
 
     @property
     def _path(self) -> Path:
@@ -97,7 +95,7 @@ class GraphFileTarget:
                 field="metadata.revision",
                 remedy="raise the revision by one with every write",
             )
-        self._admit(graph)
+        self._admission.check(graph)
         with self._locked():
             current = self.read()
             if current == graph:
@@ -133,25 +131,6 @@ class GraphFileTarget:
                     component="model server",
                 )
             self._clock.sleep(_POLL_S)
-
-    def _admit(self, graph: InferenceGraph) -> None:
-        folders = {name: self._home.version(node.model, node.version) for name, node in graph.models().items()}
-        check_graph(
-            graph,
-            {name: folders[name] for name in purposes(graph)},
-            self._trust(),
-            environment=self._environment,
-            at=self._clock.now(),
-            allow_unsigned=self._allow_unsigned,
-        )
-
-    def _trust(self) -> TrustPolicy | None:
-        try:
-            return load_trust(self._trust_path)
-        except Untrusted:
-            if self._allow_unsigned and not self._trust_path.exists():
-                return None
-            raise
 
     def _serves_what_was_written(self, document: dict[str, Any]) -> bool:
         current = self.read()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from maestro.clients.database import Database
 from maestro.core.manifest import VersionManifest
 from maestro.core.statement import AdmissionPredicate, ApprovalRef, TrustPolicy
 from maestro.security.artifact import measure
@@ -20,6 +21,7 @@ from maestro.security.statements import (
     write_envelope,
 )
 from maestro.security.trust import add_key
+from tests.security.audit_chain import Chain
 from tests.security.vault_server import vault_server  # noqa: F401 - a fixture
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -95,3 +97,9 @@ def promoted(version: Version, keys: Keys) -> Version:
     write_envelope(version.folder, "provenance.json", keys.builder.sign(built))
     write_envelope(version.folder, PROMOTION_FILE, keys.decider.sign(promotion(version.manifest, predicate())))
     return version
+
+
+@pytest.fixture
+def chain(database: Database, tmp_path: Path) -> Chain:
+    """An audit log on each kind of database."""
+    return Chain(database, tmp_path)

@@ -8,7 +8,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from maestro.decisions.bandits.snapshot import Snapshot
+from maestro.decisions.bandits.snapshot import PolicyName, Snapshot
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -38,7 +38,7 @@ class BanditPolicy(Protocol):
     gives the same knowledge as learning at once (up to the snapshot's number and rounding).
     """
 
-    name: ClassVar[str]
+    name: ClassVar[PolicyName]
     contextual: ClassVar[bool]
 
     def start(

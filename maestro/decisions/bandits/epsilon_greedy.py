@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
 
-from maestro.decisions.bandits._base import Floats, Integers
-from maestro.decisions.bandits.floor import begin, best, check_rewards, floored, tallied
-from maestro.decisions.bandits.snapshot import ArmState, Snapshot
+from maestro.decisions.bandits._base import Floats
+from maestro.decisions.bandits.floor import best, floored
+from maestro.decisions.bandits.snapshot import PolicyName, Snapshot
+from maestro.decisions.bandits.tally import TallyPolicy
 
 
-class EpsilonGreedyPolicy:
+class EpsilonGreedyPolicy(TallyPolicy):
     """The arm of the highest mean reward, every other with probability `epsilon`. An arm without a reward yet has mean 1, so that each is tried.
 
     >>> policy = EpsilonGreedyPolicy()
@@ -21,24 +21,7 @@ class EpsilonGreedyPolicy:
     [[0.1, 0.9]]
     """
 
-    name: ClassVar[str] = "epsilon_greedy"
-    contextual: ClassVar[bool] = False
-
-    def start(
-        self,
-        experiment: str,
-        arms: Sequence[str],
-        *,
-        epsilon: float = 0.01,
-        ranges: Sequence[tuple[float, float]] = (),
-    ) -> Snapshot:
-        """The first snapshot: every arm equally likely."""
-        return begin("epsilon_greedy", experiment, [ArmState(arm=arm) for arm in arms], epsilon)
-
-    def learn(self, snapshot: Snapshot, arm: Integers, reward: Floats, context: Floats | None = None) -> Snapshot:
-        """Sum the rewards."""
-        check_rewards(snapshot, arm, reward)
-        return snapshot.model_copy(update={"number": snapshot.number + 1, "arms": tallied(snapshot, arm, reward)})
+    name: ClassVar[PolicyName] = "epsilon_greedy"
 
     def scorer(self, snapshot: Snapshot) -> EpsilonGreedyScorer:
         """Ready for use."""

@@ -11,7 +11,7 @@ from maestro.core.errors import BadInput
 from maestro.decisions.bandits._base import Floats, Integers
 from maestro.decisions.bandits.decide import checked_context
 from maestro.decisions.bandits.floor import begin, best, check_rewards, floored, tallied
-from maestro.decisions.bandits.snapshot import ArmState, Snapshot
+from maestro.decisions.bandits.snapshot import ArmState, PolicyName, Snapshot
 
 WIDTH = 1.0
 """How many standard deviations of an arm's estimate are added to it."""
@@ -25,7 +25,7 @@ class LinUcbPolicy:
     matrix is kept up by Sherman and Morrison's formula, one reward at a time.
     """
 
-    name: ClassVar[str] = "linucb"
+    name: ClassVar[PolicyName] = "linucb"
     contextual: ClassVar[bool] = True
 
     def start(

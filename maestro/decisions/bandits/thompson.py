@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
 
 from maestro.core.errors import BadInput
-from maestro.decisions.bandits._base import Floats, Integers
-from maestro.decisions.bandits.floor import begin, check_rewards, floored, tallied
-from maestro.decisions.bandits.snapshot import ArmState, Snapshot
+from maestro.decisions.bandits._base import Floats
+from maestro.decisions.bandits.floor import floored
+from maestro.decisions.bandits.snapshot import PolicyName, Snapshot
+from maestro.decisions.bandits.tally import TallyPolicy
 
 _QUANTILES = np.array([0.0, 1e-9, 1e-6, 1e-4, 0.001, 0.01, 0.05, *np.linspace(0.1, 0.9, 17)])
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(12)
 
 
-class ThompsonPolicy:
+class ThompsonPolicy(TallyPolicy):
     """Chooses each arm with the posterior probability that it is the best, under independent Beta(1, 1) priors.
 
     Sampling every arm's posterior and taking the highest chooses with just these probabilities; here they are integrated instead of sampled, so that the
@@ -29,24 +29,7 @@ class ThompsonPolicy:
     [[0.108, 0.892]]
     """
 
-    name: ClassVar[str] = "thompson"
-    contextual: ClassVar[bool] = False
-
-    def start(
-        self,
-        experiment: str,
-        arms: Sequence[str],
-        *,
-        epsilon: float = 0.01,
-        ranges: Sequence[tuple[float, float]] = (),
-    ) -> Snapshot:
-        """The first snapshot: every arm equally likely."""
-        return begin("thompson", experiment, [ArmState(arm=arm) for arm in arms], epsilon)
-
-    def learn(self, snapshot: Snapshot, arm: Integers, reward: Floats, context: Floats | None = None) -> Snapshot:
-        """Count successes and failures."""
-        check_rewards(snapshot, arm, reward)
-        return snapshot.model_copy(update={"number": snapshot.number + 1, "arms": tallied(snapshot, arm, reward)})
+    name: ClassVar[PolicyName] = "thompson"
 
     def scorer(self, snapshot: Snapshot) -> ThompsonScorer:
         """Ready for use."""

@@ -8,11 +8,13 @@ from statistics import median
 
 import numpy as np
 
+from maestro.serving.runtimes._base import INLINE_ROWS, INLINE_US
 from maestro.serving.table import Batch
 
 SIZES = (1, 16, 256)
 """Rows at which a path is measured."""
 _AT_MOST_S = 0.05
+_QUICK_US = 1000.0
 
 
 class Costs:
@@ -34,6 +36,26 @@ class Costs:
         if rows > self._sizes[-1]:
             return self._costs[-1] * rows / self._sizes[-1]
         return float(np.interp(rows, self._sizes, self._costs))
+
+
+class Measured:
+    """What a runtime in this process says of its speed: what was measured while it warmed up, or before; until then it is slow."""
+
+    _costs: Costs | None
+
+    @property
+    def quick(self) -> bool:
+        """Whether one row takes less than a millisecond."""
+        return self.cost_us(1) < _QUICK_US
+
+    @property
+    def inline(self) -> bool:
+        """Whether the event loop may answer a small batch itself."""
+        return self.cost_us(INLINE_ROWS) < INLINE_US
+
+    def cost_us(self, rows: int) -> float:
+        """Microseconds of a batch."""
+        return float("inf") if self._costs is None else self._costs.of(rows)
 
 
 def measure(answer: Callable[[Batch], object], sample: Batch, sizes: tuple[int, ...] = SIZES) -> Costs:

@@ -10,15 +10,14 @@ from numpy.typing import NDArray
 
 from maestro.core.contract import ModelContract
 from maestro.core.errors import BadInput
-from maestro.serving.runtimes._base import INLINE_ROWS, INLINE_US, Answers, ModelFailed
-from maestro.serving.runtimes.cost import Costs, measure
+from maestro.serving.runtimes._base import Answers, ModelFailed
+from maestro.serving.runtimes.cost import Costs, Measured, measure
 from maestro.serving.table import Batch, Matrix, Prediction
 
 FILE = "model.onnx"
 Labels = Literal["graph", "scores"]
 """Where a class comes from: the graph's own output, or the first class whose score is the highest up to `TIE`."""
 TIE = 1e-6
-_QUICK_US = 1000.0
 _DTYPES: dict[str, Any] = {
     "tensor(float)": np.float32,
     "tensor(double)": np.float64,
@@ -29,7 +28,7 @@ _DTYPES: dict[str, Any] = {
 }
 
 
-class OnnxRuntime:
+class OnnxRuntime(Measured):
     """Feeds one matrix, or one column an input, as the model declares.
 
     Args:
@@ -54,23 +53,9 @@ class OnnxRuntime:
         self._outputs: list[str] = []
 
     @property
-    def quick(self) -> bool:
-        """Measured while warming up."""
-        return self.cost_us(1) < _QUICK_US
-
-    @property
     def path(self) -> str:
         """ONNX Runtime."""
         return "onnx"
-
-    @property
-    def inline(self) -> bool:
-        """Measured while warming up."""
-        return self.cost_us(INLINE_ROWS) < INLINE_US
-
-    def cost_us(self, rows: int) -> float:
-        """Measured while warming up."""
-        return float("inf") if self._costs is None else self._costs.of(rows)
 
     def load(self) -> None:
         """Read the model from bytes, so that it can name no other file."""

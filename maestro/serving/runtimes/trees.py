@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from maestro.core.contract import ModelContract
 from maestro.core.errors import BadInput
-from maestro.serving.runtimes._base import INLINE_ROWS, INLINE_US, Answers, ModelFailed
-from maestro.serving.runtimes.cost import Costs, measure
+from maestro.serving.runtimes._base import Answers, ModelFailed
+from maestro.serving.runtimes.cost import Costs, Measured, measure
 from maestro.serving.runtimes.encoding import Encoding
 from maestro.serving.runtimes.forest import FILE, LINKS, RULES, Forest, decode
 from maestro.serving.runtimes.onnx import class_array
@@ -22,7 +22,6 @@ from maestro.serving.table import Batch, Prediction
 log = logging.getLogger(__name__)
 
 PROGRAM = "forest.so"
-_QUICK_US = 1000.0
 
 
 class _Forest(ctypes.Structure):
@@ -42,7 +41,7 @@ class _Forest(ctypes.Structure):
     ]  # fmt: skip
 
 
-class TreesRuntime:
+class TreesRuntime(Measured):
     """A forest of classes gives their scores too.
 
     Args:
@@ -65,23 +64,9 @@ class TreesRuntime:
         self._run: Any = None
 
     @property
-    def quick(self) -> bool:
-        """Measured while warming up, or before."""
-        return self.cost_us(1) < _QUICK_US
-
-    @property
     def path(self) -> str:
         """Compiled trees."""
         return "trees"
-
-    @property
-    def inline(self) -> bool:
-        """Measured while warming up, or before."""
-        return self.cost_us(INLINE_ROWS) < INLINE_US
-
-    def cost_us(self, rows: int) -> float:
-        """Measured while warming up, or before."""
-        return float("inf") if self._costs is None else self._costs.of(rows)
 
     def load(self) -> None:
         """Read and check the forest, and open the program."""

@@ -10,11 +10,9 @@ from maestro.clients.kubernetes.connection import wait_until
 from maestro.clients.kubernetes.objects import Cluster
 from maestro.core.clock import Clock
 from maestro.core.cluster import ClusterServing
-from maestro.core.errors import BadInput, Conflict, Unreachable, Untrusted
+from maestro.core.errors import BadInput, Conflict, Unreachable
 from maestro.core.graph import InferenceGraph
-from maestro.core.statement import TrustPolicy
-from maestro.security.trust import load_trust
-from maestro.serving.admission import check_graph, purposes
+from maestro.serving.admission import Admission
 from maestro.serving.server import ENVIRONMENT
 from maestro.serving.targets.graph_map import GraphMap
 
@@ -83,9 +81,9 @@ class KubernetesTarget:
         self._carrier = carrier
         self._map = GraphMap(cluster, options.namespace, options.graph, model)
         self._clock: Clock = cluster.clock
-        self._trust_path = trust_path or home.trust_policy
-        self._environment = environment
-        self._allow_unsigned = allow_unsigned
+        self._admission = Admission(
+            self._home, self._clock, trust_path=trust_path, environment=environment, allow_unsigned=allow_unsigned
+        )
 
     def read(self) -> InferenceGraph | None:
         """The graph as it is in force: as the ConfigMap has it, with weights that a person gave to the route itself.
@@ -111,7 +109,7 @@ class KubernetesTarget:
                 remedy="raise the revision by one with every write",
             )
         self._carrier.check(graph)
-        self._admit(graph)
+        self._admission.check(graph)
         self._map.write(graph, expected_revision)
 
     def wait_ready(self, revision: int, timeout_s: float) -> None:
@@ -144,27 +142,8 @@ class KubernetesTarget:
         return graph is not None and self._carry(graph) is not None
 
     def _carry(self, graph: InferenceGraph) -> str | None:
-        self._admit(graph)
+        self._admission.check(graph)
         try:
             return self._carrier.step(graph)
         except Conflict as conflict:
             return conflict.detail  # somebody wrote at the same time: look again
-
-    def _admit(self, graph: InferenceGraph) -> None:
-        folders = {name: self._home.version(node.model, node.version) for name, node in graph.models().items()}
-        check_graph(
-            graph,
-            {name: folders[name] for name in purposes(graph)},
-            self._trust(),
-            environment=self._environment,
-            at=self._clock.now(),
-            allow_unsigned=self._allow_unsigned,
-        )
-
-    def _trust(self) -> TrustPolicy | None:
-        try:
-            return load_trust(self._trust_path)
-        except Untrusted:
-            if self._allow_unsigned and not self._trust_path.exists():
-                return None
-            raise

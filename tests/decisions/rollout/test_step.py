@@ -1,4 +1,4 @@
-"""The step: its verdicts, what takes precedence, what freezes, what is carried on."""
+"""The step: its verdicts, what takes precedence, what is carried on."""
 
 from __future__ import annotations
 
@@ -12,41 +12,12 @@ from hypothesis import strategies as st
 from maestro.core.decision import Verdict
 from maestro.core.errors import BadInput, Conflict
 from maestro.core.policy import RolloutPolicy
-from maestro.decisions.rollout import Look, RolloutState, StepResult, release, start, step
+from maestro.decisions.rollout import Look, RolloutState, StepResult, start, step
 from maestro.decisions.rollout.simulation import PROMOTED, ROLLED_BACK, UNDECIDED, simulate
 from maestro.decisions.rollout.state import EvidenceState
 from maestro.decisions.sequential.hypotheses import Floats
+from tests.decisions.rollout.looks import POLICY, climb, look, shares
 from tests.decisions.rollout.traffic import HardTraffic, policy
-
-POLICY = policy()
-
-
-def look(champion: int = 900, challenger: int = 100, *, bad: int = 0, wrong: float = 0.1, **changes: Any) -> Look:
-    """A look in which all is well, but for `bad` errors of the challenger."""
-    quality = {"champion": [round(champion * wrong), champion], "challenger": [round(challenger * wrong), challenger]}
-    document: dict[str, Any] = {
-        "counts": {"errors": {"champion": [0, champion], "challenger": [bad, challenger]}, "quality": quality},
-        "blocks": {"slow": [[0, champion, 0, challenger]]},
-        "labels": {"quality": {"champion": [champion, champion], "challenger": [challenger, challenger]}},
-        "exposures": {"champion": champion, "challenger": challenger},
-        "requests": champion + challenger,
-        "elapsed_ms": 1000,
-    }
-    return Look.model_validate(document | changes)
-
-
-def shares(rules: RolloutPolicy, state: RolloutState, requests: int = 1000) -> tuple[int, int]:
-    part = rules.rungs[state.rung].weight * requests // 100
-    return requests - part, part
-
-
-def climb(rules: RolloutPolicy, state: RolloutState, rung: int) -> RolloutState:
-    """Good looks until a rung is reached."""
-    for _ in range(300):
-        if state.rung == rung:
-            return state
-        state = step(rules, state, look(*shares(rules, state))).state
-    raise AssertionError(f"never reached rung {rung}")
 
 
 @pytest.mark.shows("F2", "H9", env="laptop")
@@ -223,134 +194,6 @@ def test_evidence_is_carried_from_rung_to_rung_and_the_clock_of_the_rung_is_not(
     assert after.elapsed_ms == before.elapsed_ms + 1000
 
 
-BROKEN: list[dict[str, Any]] = [
-    {"source_healthy": False},
-    {"requests": float("nan")},
-    {"elapsed_ms": -5},
-    {"counts": {"errors": {"champion": [float("nan"), 900], "challenger": [0, 100]}}},
-    {"counts": {"errors": {"champion": [0, 900], "challenger": [0, float("inf")]}}},
-    {"counts": {"errors": {"champion": [0, 900], "challenger": [101, 100]}}},
-    {"counts": {"errors": {"champion": [0.5, 900], "challenger": [0, 100]}}},
-    {"blocks": {"slow": [[0, 900, None, 100]]}},
-    {"exposures": {"champion": float("nan"), "challenger": 100}},
-    {"labels": {"quality": {"champion": [float("nan"), 900], "challenger": [100, 100]}}},
-    {"dropped": 3},
-]
-
-
-@pytest.mark.parametrize("changes", BROKEN)
-def test_what_cannot_be_trusted_freezes_until_data_are_back(changes: dict[str, Any]) -> None:
-    """Even where the state before was about to climb: the same look, unbroken, does."""
-    ready = start(POLICY)
-    while step(POLICY, ready, look(*shares(POLICY, ready))).verdict is not Verdict.PROMOTE:
-        ready = step(POLICY, ready, look(*shares(POLICY, ready))).state
-    frozen = step(POLICY, ready, look(990, 10, **changes))
-    assert frozen.verdict is Verdict.FREEZE
-    assert frozen.reasons[-1]["cause"] == "source"
-    assert frozen.next_rung == ready.rung
-    again = step(POLICY, frozen.state, look(990, 10))
-    assert again.verdict is Verdict.PROMOTE
-    assert again.state.frozen is None
-
-
-@pytest.mark.parametrize("metric", ["errors", "slow"])
-def test_requests_that_no_metric_saw_freeze(metric: str) -> None:
-    good = look(990, 10)
-    changes = {"counts": {name: value for name, value in good.counts.items() if name != metric}}
-    if metric == "slow":
-        changes["blocks"] = {}
-    result = step(POLICY, start(POLICY), good.model_copy(update=changes))
-    assert result.verdict is Verdict.FREEZE
-    assert result.reasons[-1]["cause"] == "no_data"
-
-
-def test_a_dead_source_adds_no_evidence_and_ends_undecided_at_the_budget() -> None:
-    rules = policy(duration="3s")
-    state = start(rules)
-    verdicts = []
-    for _ in range(3):
-        result = step(rules, state, look(bad=100, source_healthy=False))
-        verdicts.append(result.verdict)
-        state = result.state
-    assert verdicts == [Verdict.FREEZE, Verdict.FREEZE, Verdict.UNDECIDED]
-    assert state.metrics == start(rules).metrics
-
-
-def test_a_broken_split_freezes_for_good_until_a_person_releases_it() -> None:
-    result = step(POLICY, start(POLICY), look(900, 100))
-    assert result.verdict is Verdict.FREEZE
-    assert result.reasons[-1]["cause"] == "sample_ratio"
-    state = result.state
-    for _ in range(50):
-        result = step(POLICY, state, look(990, 10))
-        assert result.verdict is Verdict.FREEZE
-        state = result.state
-    released = release(state)
-    assert released.frozen is None
-    assert released.metrics["errors"] == state.metrics["errors"]
-    assert step(POLICY, released, look(990, 10)).verdict is not Verdict.FREEZE
-
-
-def test_the_split_is_judged_by_the_weight_of_the_rung() -> None:
-    on_ten = climb(POLICY, start(POLICY), 1)
-    assert step(POLICY, on_ten, look(900, 100)).state.frozen is None
-    assert step(POLICY, on_ten, look(990, 10)).state.frozen is not None
-
-
-def test_a_persons_edit_freezes_even_a_roll_back() -> None:
-    result = step(POLICY, start(POLICY), look(990, 10, human_edit=True))
-    assert result.reasons[-1]["cause"] == "human"
-    state = result.state
-    for _ in range(20):
-        result = step(POLICY, state, look(990, 10, bad=10))
-        state = result.state
-        assert result.verdict is Verdict.FREEZE
-    assert step(POLICY, release(state), look(990, 10, bad=10)).verdict is Verdict.ROLL_BACK
-
-
-def test_labels_missing_at_different_rates_freeze_and_are_no_evidence() -> None:
-    """Once frozen so, wrong answers roll nothing back, since which answers are labelled is no accident; errors still do."""
-    state = climb(POLICY, start(POLICY), 2)
-    labels = {"quality": {"champion": [500, 500], "challenger": [300, 500]}}
-    while state.frozen is None:
-        state = step(POLICY, state, look(500, 500, labels=labels)).state
-    assert state.frozen.cause == "labels"
-    wrong = look(500, 500).counts | {"quality": {"champion": [50, 500], "challenger": [300, 300]}}
-    for _ in range(5):
-        result = step(POLICY, state, look(500, 500, labels=labels, counts=wrong))
-        assert result.verdict is Verdict.FREEZE
-        state = result.state
-    reason = next(reason for reason in result.reasons if reason.get("metric") == "quality")
-    assert reason["lower"] > reason["tolerate"]
-    assert step(POLICY, state, look(500, 500, bad=300)).verdict is Verdict.ROLL_BACK
-
-
-@pytest.mark.parametrize(("arm", "labelled"), [("challenger", (500, 400)), ("champion", (400, 500))])
-def test_missing_labels_of_either_arm_are_named(arm: str, labelled: tuple[int, int]) -> None:
-    state = climb(POLICY, start(POLICY), 2)
-    labels = {"quality": {"champion": [labelled[0], 500], "challenger": [labelled[1], 500]}}
-    causes = []
-    for _ in range(4):
-        result = step(POLICY, state, look(500, 500, labels=labels))
-        state = result.state
-        causes.append(result.reasons[-1])
-    assert causes[-1]["cause"] == "labels"
-    assert arm in causes[-1]["detail"]
-    assert result.verdict is Verdict.FREEZE
-
-
-def test_labels_missing_alike_do_not_freeze() -> None:
-    rng = np.random.default_rng(3)
-    for _ in range(5):
-        state = start(POLICY)
-        while state.ended is None:
-            champion, challenger = shares(POLICY, state)
-            arms = {"champion": champion, "challenger": challenger}
-            labels = {"quality": {arm: [int(rng.binomial(size, 0.7)), size] for arm, size in arms.items()}}
-            state = step(POLICY, state, look(champion, challenger, labels=labels)).state
-            assert state.frozen is None
-
-
 def test_an_ended_rollout_takes_no_step_and_another_policy_is_refused() -> None:
     ended = start(POLICY).model_copy(update={"ended": Verdict.ROLL_BACK})
     with pytest.raises(Conflict, match="has ended"):
@@ -360,7 +203,11 @@ def test_an_ended_rollout_takes_no_step_and_another_policy_is_refused() -> None:
 
 
 counts = st.tuples(st.integers(0, 200), st.integers(0, 200)).map(lambda pair: [min(pair), max(pair)])
+
+
 arms = st.fixed_dictionaries({"champion": counts, "challenger": counts})
+
+
 looks = st.builds(
     lambda errors, quality, block, healthy: look(
         counts={"errors": errors, "quality": quality},

@@ -11,12 +11,6 @@ import pytest
 from tests.house.source import ROOT, files, python_files, tree
 
 HARD_LOOK = 400
-LONGER = {
-    Path("tests/decisions/rollout/test_step.py"): "every rule of a rollout's step",
-    Path("tests/security/test_audit.py"): "every way to tamper with the chain",
-}
-"""Files over the limit, with the reason why they hold one concept all the same."""
-
 PYTHON = python_files(
     "maestro",
     "tests",
@@ -112,8 +106,7 @@ def test_files_are_short() -> None:
         for path in PYTHON
         if "migrations" not in path.parts and len((ROOT / path).read_text().splitlines()) > HARD_LOOK
     }
-    assert long - LONGER.keys() == set()
-    assert LONGER.keys() - long == set()
+    assert long == set()
 
 
 @pytest.mark.parametrize("folder", ["maestro", "tools"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from maestro.serving.runtimes import trees
@@ -17,8 +18,11 @@ class NoCompiler(Exception):
     """The program cannot be compiled here; the text says why."""
 
 
-def compile_program(target: Path, compiler: str | None = None) -> None:
+def compile_program(target: Path, compiler: str | None = None, options: Sequence[str] = ()) -> None:
     """Write the compiled program to `target`.
+
+    Args:
+        options: more of them for the compiler.
 
     Raises:
         NoCompiler: there is no compiler, or it fails.
@@ -32,7 +36,7 @@ def compile_program(target: Path, compiler: str | None = None) -> None:
         try:
             # No option of this very processor: a plan may be read on another machine of its kind. No reordering of sums either.
             done = subprocess.run(
-                [found, "-O3", "-ffp-contract=off", "-shared", "-fPIC", "-o", str(built), str(source), "-lm"],
+                [found, "-O3", "-ffp-contract=off", "-shared", "-fPIC", *options, "-o", str(built), str(source), "-lm"],
                 capture_output=True, text=True, timeout=_COMPILE_S, check=False,
             )  # fmt: skip
         except (OSError, subprocess.TimeoutExpired) as error:

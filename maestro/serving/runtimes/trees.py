@@ -24,18 +24,23 @@ log = logging.getLogger(__name__)
 PROGRAM = "forest.so"
 
 
+_NARROW_TEST = np.dtype([("threshold", np.float32), ("feature", np.uint32), ("keep", np.uint64)])
+_WIDE_TEST = np.dtype([("threshold", np.float64), ("keep", np.uint64), ("feature", np.uint32), ("", np.uint32)])
+
+
 class _Forest(ctypes.Structure):
     _fields_ = [
         *(
             (name, ctypes.c_int32)
             for name in (
-                "features", "sums", "width", "trees", "steps", "is_wide", "is_narrow_sum", "is_bounded", "link", "rule", "outputs"
+                "features", "sums", "width", "trees", "steps", "is_wide", "is_narrow_sum", "is_bounded", "link", "rule", "outputs", "tested"
             )
         ),
         *(
             (name, ctypes.c_void_p)
             for name in (
-                "nodes", "payload", "roots", "depths", "columns", "step_kinds", "leaves", "start", "step_values"
+                "nodes", "payload", "roots", "depths", "columns", "step_kinds", "leaves", "start", "step_values", "tests", "exits",
+                "first_tests", "first_missing", "first_exits"
             )
         ),
     ]  # fmt: skip
@@ -83,7 +88,8 @@ class TreesRuntime(Measured):
         elif forest.outputs != 1:
             raise BadInput(f"{FILE} gives {forest.outputs} numbers a row", field=FILE, remedy="use another path")
         try:
-            run = ctypes.CDLL(str(self._folder / PROGRAM)).forest_answer
+            program = ctypes.CDLL(str(self._folder / PROGRAM))
+            run = program.forest_answer
         except OSError as error:
             raise BadInput(f"{PROGRAM} cannot be loaded: {error}", field=PROGRAM, remedy="prepare again") from None
         run.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p]
@@ -92,7 +98,7 @@ class TreesRuntime(Measured):
         has_texts = any(feature.type == "string" for feature in self._contract.features)
         plain = not has_texts and forest.encoding.is_plain(len(self._contract.features))
         self._encoding = None if plain else forest.encoding
-        self._kept, self._model = _in_c(forest)
+        self._kept, self._model = _in_c(forest, program.forest_tests)
         self._run = run
 
     def warm_up(self, sample: Batch) -> None:
@@ -135,10 +141,17 @@ class TreesRuntime(Measured):
         self._model = None
 
 
-def _in_c(forest: Forest) -> tuple[tuple[object, ...], _Forest]:
-    """The structure, and the arrays that it points into."""
+def _in_c(forest: Forest, write_tests: Any) -> tuple[tuple[object, ...], _Forest]:
+    """The structure, and the arrays that it points into; `write_tests` is the program's."""
+    count, trees = len(forest.left), len(forest.roots)
+    is_wide = forest.threshold.dtype == np.float64
     arrays: dict[str, NDArray[Any]] = {
         "nodes": forest.nodes(),
+        "tests": np.zeros(count, dtype=_WIDE_TEST if is_wide else _NARROW_TEST),
+        "exits": np.zeros(count, dtype=np.int32),
+        "first_tests": np.zeros(trees + 1, dtype=np.int32),
+        "first_missing": np.zeros(trees, dtype=np.int32),
+        "first_exits": np.zeros(trees, dtype=np.int32),
     }
     for name in ("payload", "roots", "depths", "columns", "step_kinds", "leaves", "start", "step_values"):
         arrays[name] = np.ascontiguousarray(getattr(forest, name))
@@ -146,9 +159,9 @@ def _in_c(forest: Forest) -> tuple[tuple[object, ...], _Forest]:
         features=forest.features,
         sums=len(forest.start),
         width=forest.leaves.shape[1],
-        trees=len(forest.roots),
+        trees=trees,
         steps=len(forest.step_kinds),
-        is_wide=forest.threshold.dtype == np.float64,
+        is_wide=is_wide,
         is_narrow_sum=forest.narrow_sum,
         is_bounded=forest.bounded,
         link=LINKS.index(forest.link),
@@ -156,4 +169,5 @@ def _in_c(forest: Forest) -> tuple[tuple[object, ...], _Forest]:
         outputs=forest.outputs,
         **{name: array.ctypes.data for name, array in arrays.items()},
     )
+    model.tested = write_tests(ctypes.byref(model), ctypes.c_int32(count))
     return tuple(arrays.values()), model

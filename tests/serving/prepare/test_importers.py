@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import warnings
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,29 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("forest")
     compile_program(folder / PROGRAM)
     return folder
+
+
+@pytest.fixture(scope="session", params=["16", "32"])
+def narrower(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the program for processors of narrower registers."""
+    if request.param == "32" and platform.machine() != "x86_64":
+        pytest.skip("registers of 32 bytes are of x86-64")
+    folder = tmp_path_factory.mktemp("narrower")
+    compile_program(folder / PROGRAM, options=[f"-DFOREST_REGISTERS={request.param}"])
+    return folder
+
+
+@pytest.mark.parametrize("family", ["forest", "forest of numbers", "xgboost", "lightgbm", "histogram boosting"])
+def test_registers_of_any_size_give_the_same_answers(program: Path, narrower: Path, family: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model, gaps = TREES[family](data(3), 3)
+    runtime, boundaries = walked(program, model, gaps=gaps)
+    other, _ = walked(narrower, model, gaps=gaps)
+    rows = asked(boundaries, 3, gaps=gaps)
+    for count in (1, 2, 15, 16, 31, 33, len(rows)):
+        ours, theirs = (each.answer(batch_of(rows[:count]), 1.0) for each in (runtime, other))
+        assert ours.values.tolist() == theirs.values.tolist()
 
 
 def walked(folder: Path, model: Any, *, gaps: bool) -> tuple[TreesRuntime, dict[int, NDArray[np.float64]]]:

@@ -24,6 +24,7 @@ from maestro.serving.engine.rate import RateLimit
 from maestro.serving.graph._base import NOBODY, Unit
 from maestro.serving.protocols.adapter import Adapter, Asked, Hot, asked, problem_headers
 from maestro.serving.protocols.mlflow_invocations import InvocationsAdapter
+from maestro.serving.protocols.number_rows import NumberRows
 from maestro.serving.protocols.open_inference import OpenInferenceAdapter
 from maestro.serving.protocols.predict import PredictAdapter, named
 
@@ -42,17 +43,25 @@ class Dispatch:
     Args:
         control: answers what is no inference.
         rate: how often one caller may ask; None as often as it likes.
+        rows: reads large bodies of numbers.
     """
 
-    def __init__(self, plane: DataPlane, auth: ServerAuth, control: Control, rate: RateLimit | None = None) -> None:
+    def __init__(
+        self,
+        plane: DataPlane,
+        auth: ServerAuth,
+        control: Control,
+        rate: RateLimit | None = None,
+        rows: NumberRows | None = None,
+    ) -> None:
         self.plane = plane
         self.auth = auth
         self.rate = rate
         self._control = control
         self._tasks: set[asyncio.Task[None]] = set()
-        self._predict = PredictAdapter()
-        self._invocations = InvocationsAdapter()
-        self._open_inference = OpenInferenceAdapter()
+        self._predict = PredictAdapter(rows)
+        self._invocations = InvocationsAdapter(rows)
+        self._open_inference = OpenInferenceAdapter(rows)
 
     def answer(self, exchange: Exchange, body: bytes) -> None:
         """Send a request on; equal heads are looked at once."""

@@ -11,6 +11,8 @@ from maestro.serving.engine.door import Door, Patience
 from maestro.serving.engine.rate import RateLimit
 from maestro.serving.server import ModelServer
 
+from maestro.serving.engine.tls import tls_files
+from maestro.serving.protocols.number_rows import NumberRows
 DRAIN_S = 20.0
 
 
@@ -29,7 +31,7 @@ class OneProcess:
         rate = RateLimit(serving.rate_per_s, serving.rate_burst) if serving.rate_per_s else None
         self.server = server
         self.door = Door(
-            Dispatch(server.plane, server.auth, LocalControl(server), rate),
+            Dispatch(server.plane, server.auth, control, rate, NumberRows(server.home.plans)),
             max_body=serving.max_body_bytes,
             max_connections=serving.max_connections,
             patience=patience,

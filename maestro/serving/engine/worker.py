@@ -42,6 +42,7 @@ from maestro.serving.metrics import ServerMetrics
 from maestro.serving.runtimes import ModelRuntime, Runtimes, runtime_for
 from maestro.serving.runtimes.planned import PlannedRuntime
 from maestro.serving.served import ServedGraph
+from maestro.serving.protocols.number_rows import NumberRows
 from maestro.serving.units import UnitHasher
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class Worker:
         self._policies: Policies | None = None
         self._answers = PredictionCache(max_bytes=start.prediction_cache_bytes, ttl_s=start.prediction_cache_ttl_s)
         self._door = Door(
-            Dispatch(self._plane, auth, RelayControl(self._channel), _rate(start)),
+            Dispatch(self._plane, auth, control, rate, NumberRows(Path(start.plans))),
             max_body=start.max_body,
             max_connections=start.max_connections,
             tls=None if start.tls is None else tls_context(Path(start.tls[0]), Path(start.tls[1])),

@@ -10,14 +10,14 @@ from maestro.core.contract import ModelContract
 from maestro.core.errors import BadInput
 from maestro.serving.prepare.asking import CannotAnswer, OriginalProcess
 from maestro.serving.prepare.convert import VARIANTS
-from maestro.serving.prepare.program import NoCompiler, compile_program
+from maestro.serving.program import NoCompiler, compile_program
 from maestro.serving.runtimes._base import ModelRuntime
 from maestro.serving.runtimes.forest import FILE as FOREST
 from maestro.serving.runtimes.forest import Forest, decode
 from maestro.serving.runtimes.onnx import FILE as ONNX
 from maestro.serving.runtimes.onnx import Labels, OnnxRuntime
 from maestro.serving.runtimes.plan import PathName, RefusedPath
-from maestro.serving.runtimes.trees import PROGRAM, TreesRuntime
+from maestro.serving.runtimes.trees import PROGRAM, SOURCE, TreesRuntime
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def _trees(
     def place() -> None:
         (staging / FOREST).write_bytes(content)
         try:
-            compile_program(staging / PROGRAM)
+            compile_program(SOURCE, staging / PROGRAM)
         except NoCompiler as error:
             raise BadInput(
                 str(error), field=PROGRAM, remedy="install a C compiler where versions are prepared"

@@ -14,9 +14,10 @@ import msgspec
 from maestro.core.errors import BadInput, MaestroError, Malformed
 from maestro.serving.dataplane import InferRequest
 from maestro.serving.protocols.adapter import JSON, Asked, Hot, Render, decode, plain_problem
+from maestro.serving.protocols.number_rows import NumberRows
 from maestro.serving.protocols.predict import render
 from maestro.serving.protocols.rows import columns_of, table_of
-from maestro.serving.table import Table
+from maestro.serving.table import Matrix, Table
 
 CSV = "text/csv"
 _FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
@@ -24,7 +25,7 @@ _FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 
 class _Split(msgspec.Struct, forbid_unknown_fields=True):
     data: list[list[Any]]
-    columns: list[str] | None = None
+    columns: list[str | int] | None = None
     index: list[Any] | None = None
 
 
@@ -48,6 +49,9 @@ class _Numbers(msgspec.Struct, forbid_unknown_fields=True):
     inputs: list[list[float]] | None = None
 
 
+_KEYS = (b'"data"', b'"instances"', b'"inputs"')
+_BEGINNING = 4096
+"""Bytes in which the name of the rows is looked for, lest all numbers be."""
 _decoder = msgspec.json.Decoder(_Invocation)
 _numbers = msgspec.json.Decoder(_Numbers)
 
@@ -57,12 +61,16 @@ class InvocationsAdapter:
 
     media_types: ClassVar[tuple[str, ...]] = (JSON, CSV)
 
+    def __init__(self, rows: NumberRows | None = None) -> None:
+        self._rows = rows
+
     def hot(self, data: bytes, asked: Asked) -> Hot | None:
         """Rows of numbers in `instances`, `inputs` or `dataframe_split`."""
         if asked.media_type == CSV:
             return None
+        taken = self._taken(data)
         try:
-            sent = _numbers.decode(data)
+            sent = _numbers.decode(data if taken is None else taken[0])
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
             return None
         split = sent.dataframe_split
@@ -71,7 +79,13 @@ class InvocationsAdapter:
         if len(given) != 1:
             return None
         names = tuple(split.columns) if split is not None and split.columns is not None else None
-        return Hot(asked.query.get("model"), given[0], names=names)
+        return Hot(asked.query.get("model"), given[0] if taken is None else taken[1], names=names)
+
+    def _taken(self, data: bytes) -> tuple[bytes, Matrix] | None:
+        if self._rows is None:
+            return None
+        key = next((key for key in _KEYS if key in data[:_BEGINNING]), None)
+        return None if key is None else self._rows.take(data, key, 2)
 
     def read(self, data: bytes, asked: Asked) -> tuple[InferRequest, Render]:
         """One of the forms, no two at once."""
@@ -96,8 +110,7 @@ def _json(data: bytes) -> Table:
         raise BadInput("params are not taken by the models served here", field="params", remedy="leave params out")
     if sent.dataframe_split is not None:
         split = sent.dataframe_split
-        names = None if split.columns is None else tuple(split.columns)
-        return Table(rows=split.data, names=names, where="dataframe_split")
+        return Table(rows=split.data, names=_columns(split.columns), where="dataframe_split")
     if sent.dataframe_records is not None:
         return Table(records=sent.dataframe_records, where="dataframe_records")
     if sent.instances is not None:
@@ -105,6 +118,13 @@ def _json(data: bytes) -> Table:
     if isinstance(sent.inputs, dict):
         return columns_of(sent.inputs, "inputs")
     return table_of(sent.inputs or [], "inputs")
+
+
+def _columns(sent: list[str | int] | None) -> tuple[str, ...] | None:
+    """Names; None for a frame without names, whose columns pandas numbers."""
+    if sent is None or sent == list(range(len(sent))):
+        return None
+    return tuple(map(str, sent))
 
 
 def _csv(data: bytes) -> Table:

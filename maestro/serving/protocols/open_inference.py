@@ -19,6 +19,7 @@ from maestro.core.errors import BadInput, MaestroError
 from maestro.serving.dataplane import InferRequest, InferResult
 from maestro.serving.protocols.adapter import BINARY, JSON, Asked, Hot, Render, Rendered, decode
 from maestro.serving.protocols.binary_tensors import numbers, packed, texts
+from maestro.serving.protocols.number_rows import NumberRows
 from maestro.serving.protocols.rows import columns_of
 from maestro.serving.table import Prediction, Table
 
@@ -73,22 +74,29 @@ class OpenInferenceAdapter:
 
     media_types: ClassVar[tuple[str, ...]] = (JSON, BINARY)
 
+    def __init__(self, rows: NumberRows | None = None) -> None:
+        self._rows = rows
+
     def hot(self, data: bytes, asked: Asked) -> Hot | None:
         """One two-dimensional tensor of numbers, in JSON or in bytes, with nothing asked of the outputs."""
         if "version" in asked.path:
             return None
         if asked.json_bytes is not None:
             return self._hot_binary(data, asked)
+        taken = None if self._rows is None else self._rows.take(data, b'"data"', 1)
         try:
-            sent = _numbers.decode(data)
+            sent = _numbers.decode(data if taken is None else taken[0])
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
             return None
         tensor = sent.inputs[0]
         rows, width = tensor.shape
-        if tensor.datatype not in NUMBERS or rows < 1 or width < 1 or rows * width != len(tensor.data):
+        values = tensor.data if taken is None else taken[1]
+        if tensor.datatype not in NUMBERS or rows < 1 or width < 1 or rows * width != len(values):
             return None
         identity = sent.id
-        matrix = [tensor.data] if rows == 1 else np.array(tensor.data, dtype=np.float64).reshape(rows, width)
+        matrix = (
+            [values] if isinstance(values, list) and rows == 1 else np.asarray(values, np.float64).reshape(rows, width)
+        )
         return Hot(asked.path["model"], matrix, render=lambda result: _render(result, identity, None, False))
 
     def _hot_binary(self, data: bytes, asked: Asked) -> Hot | None:

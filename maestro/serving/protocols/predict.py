@@ -14,6 +14,7 @@ import msgspec
 from maestro.core.errors import BadInput, MaestroError
 from maestro.serving.dataplane import InferRequest, InferResult, key_text
 from maestro.serving.protocols.adapter import JSON, Asked, Hot, Render, Rendered, decode, plain_problem
+from maestro.serving.protocols.number_rows import NumberRows
 from maestro.serving.protocols.rows import matrix_of, table_of
 from maestro.serving.table import Table
 
@@ -42,14 +43,18 @@ class PredictAdapter:
 
     media_types: ClassVar[tuple[str, ...]] = (JSON,)
 
+    def __init__(self, rows: NumberRows | None = None) -> None:
+        self._rows = rows
+
     def hot(self, data: bytes, asked: Asked) -> Hot | None:
         """Rows of numbers."""
+        taken = None if self._rows is None else self._rows.take(data, b'"instances"', 2)
         try:
-            sent = _numbers.decode(data)
+            sent = _numbers.decode(data if taken is None else taken[0])
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
             return None
         model = sent.model if sent.model is not None else asked.query.get("model")
-        return Hot(model, sent.instances, sent.entities, sent.context)
+        return Hot(model, sent.instances if taken is None else taken[1], sent.entities, sent.context)
 
     def read(self, data: bytes, asked: Asked) -> tuple[InferRequest, Render]:
         """Rows of numbers take a typed decoder; anything else is parsed again and checked value by value."""

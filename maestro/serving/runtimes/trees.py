@@ -22,6 +22,7 @@ from maestro.serving.table import Batch, Prediction
 log = logging.getLogger(__name__)
 
 PROGRAM = "forest.so"
+SOURCE = Path(__file__).with_name("forest.c")
 
 
 _NARROW_TEST = np.dtype([("threshold", np.float32), ("feature", np.uint32), ("keep", np.uint64)])

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from maestro.core.contract import Feature, ModelContract, Output
 from maestro.serving.prepare.importers import NotForest, forest_of
 from maestro.serving.prepare.importers._base import floor_single
-from maestro.serving.prepare.program import compile_program
+from maestro.serving.program import compile_program
 from maestro.serving.runtimes import ModelFailed
 from maestro.serving.runtimes.forest import FILE
-from maestro.serving.runtimes.trees import PROGRAM, TreesRuntime
+from maestro.serving.runtimes.trees import PROGRAM, SOURCE, TreesRuntime
 from maestro.serving.table import Batch
 from tests.serving.prepare.families import TREES, WIDTH, contract_of, data
 
@@ -28,7 +28,7 @@ from tests.serving.prepare.families import TREES, WIDTH, contract_of, data
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the compiled program, in which one forest after the other is put."""
     folder = tmp_path_factory.mktemp("forest")
-    compile_program(folder / PROGRAM)
+    compile_program(SOURCE, folder / PROGRAM)
     return folder
 
 
@@ -38,7 +38,7 @@ def narrower(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     if request.param == "32" and platform.machine() != "x86_64":
         pytest.skip("registers of 32 bytes are of x86-64")
     folder = tmp_path_factory.mktemp("narrower")
-    compile_program(folder / PROGRAM, options=[f"-DFOREST_REGISTERS={request.param}"])
+    compile_program(SOURCE, folder / PROGRAM, options=[f"-DFOREST_REGISTERS={request.param}"])
     return folder
 
 

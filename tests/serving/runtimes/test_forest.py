@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from maestro.core.errors import BadInput
 from maestro.serving.prepare.importers import forest_of
-from maestro.serving.prepare.program import COMPILERS, NoCompiler, compile_program
+from maestro.serving.program import COMPILERS, NoCompiler, compile_program
 from maestro.serving.runtimes import ModelFailed
 from maestro.serving.runtimes.forest import FILE, decode
-from maestro.serving.runtimes.trees import PROGRAM, TreesRuntime
+from maestro.serving.runtimes.trees import PROGRAM, SOURCE, TreesRuntime
 from tests.serving.prepare.families import TREES, WIDTH, contract_of, data
 from tests.serving.prepare.test_importers import batch_of
 
@@ -89,7 +89,7 @@ def test_any_bytes_are_refused_or_harmless(encoded: bytes, noise: bytes, place: 
 
 def test_a_value_beyond_single_precision_fails_as_in_the_library(encoded: bytes, tmp_path: Path) -> None:
     (tmp_path / FILE).write_bytes(encoded)
-    compile_program(tmp_path / PROGRAM)
+    compile_program(SOURCE, tmp_path / PROGRAM)
     runtime = TreesRuntime(tmp_path, contract_of(classes=("0", "1")))
     runtime.load()
     rows = np.zeros((3, WIDTH))
@@ -111,4 +111,4 @@ def test_classes_that_the_contract_does_not_name_are_refused(encoded: bytes, tmp
 def test_without_a_compiler_the_reason_names_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(NoCompiler, match=COMPILERS[0]):
-        compile_program(tmp_path / PROGRAM)
+        compile_program(SOURCE, tmp_path / PROGRAM)

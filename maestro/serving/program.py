@@ -1,4 +1,4 @@
-"""The program that walks forests, compiled where a C compiler is to be had. Its source is ours and the same for every model."""
+"""Programs in C, compiled where a compiler is to be had. Their sources are ours, and the same for every model and caller."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from maestro.serving.runtimes import trees
-
 COMPILERS = ("gcc", "cc", "clang")
 _COMPILE_S = 60
 
@@ -18,8 +16,8 @@ class NoCompiler(Exception):
     """The program cannot be compiled here; the text says why."""
 
 
-def compile_program(target: Path, compiler: str | None = None, options: Sequence[str] = ()) -> None:
-    """Write the compiled program to `target`.
+def compile_program(source: Path, target: Path, compiler: str | None = None, options: Sequence[str] = ()) -> None:
+    """Write the program to `target`, whole or not at all.
 
     Args:
         options: more of them for the compiler.
@@ -27,11 +25,10 @@ def compile_program(target: Path, compiler: str | None = None, options: Sequence
     Raises:
         NoCompiler: there is no compiler, or it fails.
     """
-    source = Path(trees.__file__).with_name("forest.c")
     found = compiler or next((path for path in map(shutil.which, COMPILERS) if path), None)
     if found is None:
         raise NoCompiler(f"no C compiler is installed ({', '.join(COMPILERS)})")
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         built = Path(folder) / target.name
         try:
             # No option of this very processor: a plan may be read on another machine of its kind. No reordering of sums either.
@@ -43,4 +40,4 @@ def compile_program(target: Path, compiler: str | None = None, options: Sequence
             raise NoCompiler(f"{found} does not run: {error}") from None
         if done.returncode:
             raise NoCompiler(f"{found} fails: {(done.stderr.splitlines() or ['no message'])[0][:200]}")
-        shutil.copyfile(built, target)
+        built.replace(target)

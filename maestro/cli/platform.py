@@ -75,6 +75,39 @@ def ready(process: Annotated[Process, typer.Argument(help="Which process.")], as
 
 
 @app.command()
+def principals(
+    verifiers: Annotated[
+        Path,
+        typer.Argument(
+            help="What recognises their keys, such as the mounted ConfigMap `maestro-principals`; no secret."
+        ),
+    ],
+    as_json: JsonFlag = False,
+) -> None:
+    """Let in the first principals, by the public halves of keys that `secrets` made. Running it again changes nothing; a revoked key stays revoked."""
+    from maestro.lifecycle.composition import Platform
+    from maestro.security.verifiers import read_verifiers
+
+    found = read_verifiers(verifiers)
+    platform = Platform()
+    try:
+        platform.require_database()
+        adopted = platform.principals.adopt(found)
+        platform.principals.export_verifiers(platform.home.server_keys)
+    finally:
+        platform.close()
+    names = {key.key_id: key.principal.actor for key in found}
+    emit(
+        {"known": len(found), "adopted": [{"key_id": one, "principal": names[one]} for one in adopted]},
+        as_json=as_json,
+        human=lambda: out.print(
+            f"{len(adopted)} of {len(found)} keys are new: {', '.join(names[one] for one in adopted) or 'none'}",
+            highlight=False,
+        ),
+    )
+
+
+@app.command()
 def plan(
     profile: Profile = "minikube", root: Root = None, context: Context = None, take_over: TakeOver = False,
     as_json: JsonFlag = False,

@@ -70,7 +70,7 @@ def _in_cluster(options: Settings, home: Home, clock: Clock, token: str, trust: 
     from maestro.clients.kubernetes.connection import Connection
     from maestro.clients.kubernetes.lease import KubernetesLease
     from maestro.clients.kubernetes.objects import Cluster
-    from maestro.serving.targets import KubernetesTarget, kubernetes_target, served_models
+    from maestro.serving.targets import KubernetesTarget, VerifierMap, kubernetes_target, served_models
 
     where = options.cluster
     connection = Connection.load(
@@ -86,12 +86,17 @@ def _in_cluster(options: Settings, home: Home, clock: Clock, token: str, trust: 
     def models() -> Sequence[str]:
         return served_models(cluster, where.serving)
 
+    verifiers = VerifierMap(cluster, where.serving.namespace, home.server_keys)
     leading = _Leading(KubernetesLease(cluster, where.serving.namespace, "maestro-traffic", _name()), clock)
 
     def converge() -> None:
         if not leading.now():
             return
         problem: MaestroError | None = None
+        try:
+            verifiers.publish()
+        except MaestroError as error:
+            problem = error
         for model in models():
             try:
                 target(model).converge()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -77,16 +77,7 @@ class PrincipalStore:
                 if _principal(row) == principal:
                     return principal
                 raise Conflict(f"principal {principal.name} exists and is another", field="name")
-            connection.execute(
-                insert(principals).values(
-                    name=principal.name,
-                    kind=principal.kind,
-                    roles=list(principal.roles),
-                    tenants=list(principal.tenants),
-                    created_at=self._clock.now(),
-                )
-            )
-            self._changed(connection, actor, "principal.create", principal.name, principal.document())
+            self._insert(connection, principal, actor)
         return principal
 
     def get(self, name: str) -> PrincipalRecord:
@@ -173,6 +164,39 @@ class PrincipalStore:
             self._changed(connection, actor, "key.mint", name, {"key_id": credential.key_id})
         return credential.token
 
+    def adopt(self, found: Iterable[KeyVerifier], *, actor: str = SYSTEM.actor) -> tuple[str, ...]:
+        """Take in principals and keys that were made outside, by their verifiers; what is known stays as it is, so that a key that was revoked stays revoked.
+
+        Returns:
+            The ids of the keys that were taken in.
+
+        Raises:
+            BadInput: a principal's kind is `system`.
+        """
+        adopted = []
+        for key in found:
+            if key.principal.kind == "system":
+                raise BadInput("the control plane itself has no key", field="kind", remedy="human, service or agent")
+            with self._database.begin() as connection:
+                if connection.execute(
+                    select(principal_keys.c.key_id).where(principal_keys.c.key_id == key.key_id)
+                ).first():
+                    continue
+                if self._row(connection, key.principal.name) is None:
+                    self._insert(connection, key.principal, actor)
+                connection.execute(
+                    insert(principal_keys).values(
+                        key_id=key.key_id,
+                        principal=key.principal.name,
+                        secret_hash=key.secret_hash,
+                        created_at=self._clock.now(),
+                        expires_at=key.expires,
+                    )
+                )
+                self._changed(connection, actor, "key.adopt", key.principal.name, {"key_id": key.key_id})
+                adopted.append(key.key_id)
+        return tuple(adopted)
+
     def revoke_key(self, key_id: str, *, actor: str = SYSTEM.actor) -> None:
         """Refuse a key from now on; nothing changes when it was revoked before.
 
@@ -216,6 +240,18 @@ class PrincipalStore:
             with self._database.read() as connection:
                 found = _verifiers(connection, None)
             write_verifiers(path, [key for key in found if _in_force(key, now)])
+
+    def _insert(self, connection: Connection, principal: Principal, actor: str) -> None:
+        connection.execute(
+            insert(principals).values(
+                name=principal.name,
+                kind=principal.kind,
+                roles=list(principal.roles),
+                tenants=list(principal.tenants),
+                created_at=self._clock.now(),
+            )
+        )
+        self._changed(connection, actor, "principal.create", principal.name, principal.document())
 
     def _changed(self, connection: Connection, actor: str, action: str, name: str, data: dict[str, Any]) -> None:
         if self._audit is not None:

@@ -38,6 +38,17 @@ def write_verifiers(path: Path, keys: Sequence[KeyVerifier]) -> None:
     write_atomically(path, text.encode())
 
 
+def read_verifiers(path: Path) -> tuple[KeyVerifier, ...]:
+    """The verifiers of a file.
+
+    Raises:
+        NotFound: there is none.
+        Refused: others than its owner may write it.
+        BadInput: it is malformed.
+    """
+    return tuple(_read(path).values())
+
+
 class KeyVerifiers:
     """The verifiers of a file, read again when the file changes. Thread-safe.
 

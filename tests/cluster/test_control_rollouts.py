@@ -285,7 +285,7 @@ def test_an_edit_that_lets_in_a_version_without_statement_is_not_carried_out(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("strategy", "traffic"), [CASES[0], CASES[1], CASES[2], CASES[4]])
+@pytest.mark.parametrize(("strategy", "traffic"), CASES)
 @pytest.mark.shows("F7", env="cluster")
 def test_killed_at_each_effect(
     strategy: str,

@@ -36,6 +36,7 @@ def may(cluster: Cluster, line: dict[str, Any]) -> bool:
         "group": group,
         "subresource": subresource,
         "namespace": line["namespace"],
+        "name": line.get("name", ""),
     }
     if ":" in line["who"]:
         subject: dict[str, Any] = {"user": "somebody", "groups": [line["who"], "system:authenticated"]}

@@ -33,7 +33,9 @@ def _operator(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Ite
 @pytest.fixture(autouse=True)
 def _clean(cluster: Cluster) -> Iterator[None]:
     yield
-    kubectl("delete", "tfjobs,pytorchjobs,xgboostjobs,paddlejobs,jaxjobs", "--all", "-n", TRAINING, "--wait=true")
+    kubectl(
+        "delete", "tfjobs,pytorchjobs,xgboostjobs,paddlejobs,jaxjobs,mpijobs", "--all", "-n", TRAINING, "--wait=true"
+    )
     until(lambda: not pods(cluster), "the pods of the test are gone")
 
 
@@ -182,6 +184,53 @@ def test_three_jobs_fill_the_quota_the_fourth_waits_and_runs_when_one_ends(clust
     kubectl("delete", "pod", "drift", "-n", TRAINING, "--wait=false")
     kubectl("delete", "tfjob", "full-0", "-n", TRAINING)
     until(lambda: len(pods(cluster, "fourth")) == 2, "the fourth runs", 120)
+
+
+@pytest.mark.shows("B1", env="cluster", accepted="a container runtime")
+def test_a_launcher_of_mpi_is_let_in_by_the_optional_part_alone(cluster: Cluster) -> None:
+    """Upstream's launcher has an init container that Pod Security refuses; the part gives it a securityContext."""
+    if "MutatingAdmissionPolicy" not in cluster.kinds("admissionregistration.k8s.io/v1"):
+        pytest.skip("MutatingAdmissionPolicy v1 came with Kubernetes 1.36")
+    replica = job("mpi", cpu="500m", memory="512Mi")["spec"]["tfReplicaSpecs"]["Worker"]
+    launcher = json.loads(json.dumps(replica))
+    # the operator makes an account for each launcher
+    del launcher["template"]["spec"]["serviceAccountName"]
+    launcher["template"]["spec"]["automountServiceAccountToken"] = True
+    body = {
+        "apiVersion": "kubeflow.org/v1", "kind": "MPIJob", "metadata": {"name": "mpi", "namespace": TRAINING},
+        "spec": {"slotsPerWorker": 1, "mpiReplicaSpecs": {"Launcher": launcher, "Worker": replica | {"replicas": 2}}},
+    }  # fmt: skip
+    submit(body)
+    until(
+        lambda: any("kubectl-delivery" in one["message"] for one in cluster.list("v1", "Event", TRAINING)),
+        "without the part the launcher is refused",
+    )
+    kubectl("delete", "mpijob", "mpi", "-n", TRAINING, "--wait=true")
+    kubectl("apply", "-f", "infrastructure/components/mpi/launcher.yaml")
+    try:
+        until(lambda: _given_a_context(replica), "the policy is in force")
+        submit(body)
+        names = {"mpi-launcher", "mpi-worker-0", "mpi-worker-1"}
+        until(lambda: {pod["metadata"]["name"] for pod in pods(cluster, "mpi")} == names, f"the pods {names}", 90)
+        (delivery,) = cluster.get(Ref("v1", "Pod", "mpi-launcher", TRAINING))["spec"]["initContainers"]
+        assert delivery["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+        asked = ("auth", "can-i", f"--as=system:serviceaccount:{TRAINING}:mpi-launcher", "-n", TRAINING, "create")
+        may = {
+            what: kubectl(*asked, *what.split(), check=False).strip()
+            for what in ("pods/mpi-worker-0 --subresource=exec", "pods/other --subresource=exec", "secrets")
+        }
+        assert list(may.values()) == ["yes", "no", "no"], may
+    finally:
+        kubectl("delete", "-f", "infrastructure/components/mpi/launcher.yaml")
+
+
+def _given_a_context(replica: dict[str, Any]) -> bool:
+    """Whether a pod with the operator's init container passes, which no policy does at once."""
+    spec = json.loads(json.dumps(replica["template"]["spec"]))
+    box = {key: value for key, value in spec["containers"][0].items() if key in {"image", "resources"}}
+    spec["initContainers"] = [box | {"name": "kubectl-delivery"}]
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "probe", "namespace": TRAINING}, "spec": spec}
+    return "created" in kubectl("create", "--dry-run=server", "-f", "-", given=json.dumps(pod), check=False)
 
 
 @pytest.mark.shows("B10", env="cluster", accepted="a container runtime")

@@ -35,6 +35,8 @@ CLUSTER_SCOPED = {
     "CustomResourceDefinition",
     "APIService",
     "GatewayClass",
+    "MutatingAdmissionPolicy",
+    "MutatingAdmissionPolicyBinding",
     "Namespace",
     "PersistentVolume",
     "PriorityClass",

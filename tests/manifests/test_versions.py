@@ -23,6 +23,13 @@ def test_names_are_full_and_tags_are_fixed() -> None:
         assert entry["digest"] is None or re.fullmatch(r"sha256:[0-9a-f]{64}", entry["digest"])
 
 
+def test_of_every_foreign_tag_it_is_said_what_says_that_it_is_there() -> None:
+    unsaid = [
+        entry["name"] for entry in versions()["images"] if "built" not in entry and len(entry.get("seen", "")) < 10
+    ]
+    assert unsaid == []
+
+
 def test_no_image_stands_twice_and_each_is_used() -> None:
     names = [entry["name"] for entry in versions()["images"]]
     assert len(set(names)) == len(names)

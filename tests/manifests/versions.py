@@ -48,10 +48,11 @@ def image_problem(image: str) -> str | None:
 
 
 def version_label(image: str) -> str:
-    """The label that a tag becomes: without a leading v.
+    """The label that an image becomes: its version where the list has one, else its tag without a leading v.
 
-    >>> version_label("ghcr.io/kubeflow/training-v1/training-operator:v1.9.3")
-    '1.9.3'
+    >>> version_label("docker.io/prom/prometheus:v3.7.3")
+    '3.7.3'
     """
-    _, tag = split_image(image)
-    return tag.removeprefix("v")
+    name, tag = split_image(image)
+    listed = {entry["name"]: str(entry["version"]) for entry in versions()["images"] if "version" in entry}
+    return listed.get(name, tag.removeprefix("v"))

@@ -53,8 +53,10 @@ def confirm(connection: Connection, seq: int, at: datetime) -> None:
     )
 
 
-def events(connection: Connection, *, after: int = 0, subject: str | None = None, limit: int = 1000) -> list[Event]:
-    """The event log from `after` on."""
+def events(
+    connection: Connection, *, after: int = 0, subject: str | None = None, limit: int | None = None
+) -> list[Event]:
+    """The event log from `after` on, the oldest `limit` of it, or all."""
     query = select(outbox).where(outbox.c.seq > after).order_by(outbox.c.seq).limit(limit)
     if subject is not None:
         query = query.where(outbox.c.subject == subject)

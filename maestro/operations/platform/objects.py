@@ -16,6 +16,7 @@ ORDER: tuple[tuple[str, frozenset[str]], ...] = (
             {
                 "ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding", "ResourceQuota", "LimitRange",
                 "NetworkPolicy", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding", "PodDisruptionBudget",
+                "MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding",
                 "PeerAuthentication", "AuthorizationPolicy",
             }
         ),

@@ -17,8 +17,9 @@ from maestro.serving.targets.rolling import RollingReplacement
 from maestro.serving.targets.router import Router
 from maestro.serving.targets.selector import ServiceSelector
 from maestro.serving.targets.slots import Slots
+from maestro.serving.targets.verifier_map import VerifierMap
 
-__all__ = ["TRAFFIC", "KubernetesTarget", "kubernetes_target", "served_models"]
+__all__ = ["TRAFFIC", "KubernetesTarget", "VerifierMap", "kubernetes_target", "served_models"]
 
 TRAFFIC = ("router", "httproute", "selector", "rolling")
 """The ways of carrying a graph out."""

@@ -1,4 +1,4 @@
-"""Secrets: made by their rules, kept where they are, never the same twice."""
+"""Values of secrets: made by their rules, kept where they are, never the same twice."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 import pytest
 
 from maestro.core.errors import Malformed
-from maestro.operations.platform.secrets import make_values
+from maestro.operations.platform.values import make_values
+from maestro.security.credential import Credential
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -40,10 +41,17 @@ def test_a_signing_key_is_one() -> None:
     assert "PRIVATE KEY" in made["decider.pem"]
 
 
+def test_an_api_key_is_one_that_the_platform_recognises() -> None:
+    rule: dict[str, object] = {"api-key": {"principal": "ada", "kind": "human", "roles": ["operator"]}}
+    made = make_values({"token": rule}, {}, NOW, "ns/name")
+    assert Credential.parse(made["token"]).token == made["token"]
+
+
 @pytest.mark.parametrize(
     ("rules", "named"),
     [
         ({"a": {"guess": 3}}, "key a"),
+        ({"a": {"api-key": {"principal": "ada", "kind": "system"}}}, "no known way"),
         ({"a": {"template": "{b}"}}, "'b'"),
         ({"a": {"tls": ["x"]}}, "no part of a certificate"),
         ({"a": {"random": "many"}}, "no known way"),

@@ -1,7 +1,7 @@
 """Whether and where this process sends its spans, by OpenTelemetry's own variables (https://opentelemetry.io/docs/specs/otel/protocol/exporter/).
 
 `OTEL_EXPORTER_OTLP_ENDPOINT` (or `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`), `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_SERVICE_NAME`,
-`OTEL_SDK_DISABLED`. The protocol is `http/protobuf`.
+`OTEL_SDK_DISABLED`, and for the share of traces `OTEL_TRACES_SAMPLER` with `OTEL_TRACES_SAMPLER_ARG`. The protocol is `http/protobuf`.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from urllib.parse import unquote
 
 from maestro.clients.otlp import OtlpExporter
 from maestro.core.errors import BadInput, Unreachable
-from maestro.observability.tracing import send_spans_to
+from maestro.observability.tracing import sampling, send_spans_to
 
 log = logging.getLogger(__name__)
 
 
 @contextmanager
 def trace_exporting(
-    service: str, version: str, environment: Mapping[str, str] | None = None
+    service: str, version: str, environment: Mapping[str, str] | None = None, *, ratio: float = 1.0
 ) -> Iterator[OtlpExporter | None]:
     """Send the spans of this process for as long as the block lasts; None where no collector is named, or the protocol's messages are not installed.
 
@@ -29,6 +29,7 @@ def trace_exporting(
         service: `service.name`, such as `maestro-api`; `OTEL_SERVICE_NAME` overrides it.
         version: `service.version`.
         environment: the variables; the process's own by default.
+        ratio: of the traces that begin here, where no variable says otherwise.
 
     Raises:
         BadInput: a variable cannot be read.
@@ -47,6 +48,7 @@ def trace_exporting(
     told = _pairs(variables.get("OTEL_RESOURCE_ATTRIBUTES", ""), "OTEL_RESOURCE_ATTRIBUTES")
     name = variables.get("OTEL_SERVICE_NAME") or told.get("service.name") or service
     headers = _pairs(variables.get("OTEL_EXPORTER_OTLP_HEADERS", ""), "OTEL_EXPORTER_OTLP_HEADERS")
+    told_sampling = _sampling(variables, ratio)
     try:
         exporter = OtlpExporter(endpoint, {"service.version": version, **told, "service.name": name}, headers)
     except Unreachable as error:
@@ -54,12 +56,43 @@ def trace_exporting(
         log.warning("no traces are sent: %s; %s", error.detail, error.remedy)
         yield None
         return
+    sampling.ratio, sampling.by_parent = told_sampling
     send_spans_to(exporter.export)
     try:
         yield exporter
     finally:
         send_spans_to(None)
+        sampling.ratio, sampling.by_parent = 1.0, True
         exporter.close()
+
+
+_SAMPLERS = ("always_on", "always_off", "traceidratio")
+
+
+def _sampling(variables: Mapping[str, str], ratio: float) -> tuple[float, bool]:
+    """The share of traces, and whether a caller's decision is followed."""
+    name = variables.get("OTEL_TRACES_SAMPLER", "")
+    if not name:
+        return ratio, True
+    kind = name.removeprefix("parentbased_")
+    if kind not in _SAMPLERS:
+        raise BadInput(
+            f"OTEL_TRACES_SAMPLER {name!r} is unknown",
+            field="OTEL_TRACES_SAMPLER",
+            remedy=f"name one of {', '.join(_SAMPLERS)}, with or without parentbased_ before it",
+        )
+    text = variables.get("OTEL_TRACES_SAMPLER_ARG", "1")
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise BadInput(
+            f"OTEL_TRACES_SAMPLER_ARG {text!r} is no share",
+            field="OTEL_TRACES_SAMPLER_ARG",
+            remedy="write a number from 0 to 1",
+        )
+    return {"always_on": 1.0, "always_off": 0.0, "traceidratio": share}[kind], kind != name
 
 
 def _pairs(text: str, variable: str) -> dict[str, str]:

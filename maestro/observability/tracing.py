@@ -6,6 +6,7 @@ Spans go to an OpenTelemetry collector where `OTEL_EXPORTER_OTLP_ENDPOINT` names
 
 from __future__ import annotations
 
+import random
 import re
 import secrets
 import time
@@ -92,12 +93,36 @@ def tracing() -> bool:
     return bool(_sink)
 
 
+@dataclass
+class Sampling:
+    """Which traces are told (https://opentelemetry.io/docs/specs/otel/trace/sdk/#sampling).
+
+    Args:
+        ratio: of the traces that begin here.
+        by_parent: a caller that has decided for its trace is followed; otherwise the ratio holds for its traces too.
+    """
+
+    ratio: float = 1.0
+    by_parent: bool = True
+
+    def of(self, above: Span | None) -> bool:
+        """Whether a trace is told, given the span that work is a child of."""
+        if above is not None and self.by_parent:
+            return above.sampled
+        return self.ratio >= 1.0 or random.random() < self.ratio  # noqa: S311 - no secret
+
+
+sampling = Sampling()
+"""Of this process."""
+
+
 def open_span(
     name: str,
     *,
     parent: str | None = None,
     kind: str = "internal",
     attributes: dict[str, str | int | float | bool] | None = None,
+    sampled: bool | None = None,
 ) -> Span:
     """A span for work that no block encloses; `end_span` ends it.
 
@@ -106,12 +131,16 @@ def open_span(
         parent: a `traceparent` header; without a valid one the span is a child of the present span, or begins a trace.
         kind: internal, server, client, producer or consumer.
         attributes: what is known of it so far; more may be put into the span's own.
+        sampled: where that has been decided; else as a local parent, or by this process's sampling.
     """
-    above = parse_traceparent(parent) or _current.get()
+    remote, local = parse_traceparent(parent), _current.get()
+    above = remote or local
+    if sampled is None:
+        sampled = local.sampled if local is not None and remote is None else sampling.of(remote)
     return Span(
         trace_id=above.trace_id if above else _identifier(16),
         span_id=_identifier(8),
-        sampled=above.sampled if above else True,
+        sampled=sampled,
         parent_id=above.span_id if above else None,
         name=name,
         kind=kind,
@@ -140,9 +169,10 @@ def start_span(
     parent: str | None = None,
     kind: str = "internal",
     attributes: dict[str, str | int | float | bool] | None = None,
+    sampled: bool | None = None,
 ) -> Iterator[Span]:
     """Work in a new span for as long as the block lasts; what the block raises is told with it. Arguments as of `open_span`."""
-    span = open_span(name, parent=parent, kind=kind, attributes=attributes)
+    span = open_span(name, parent=parent, kind=kind, attributes=attributes, sampled=sampled)
     token = _current.set(span)
     failure: BaseException | None = None
     try:

@@ -16,6 +16,7 @@ from maestro.core.errors import BadInput, MaestroError, Unreachable
 from maestro.core.settings import settings
 from maestro.observability.logging import configure
 from maestro.observability.trace_exporting import trace_exporting
+from maestro.serving.engine.dispatch import TRACED
 from maestro.serving.engine.tls import tls_context
 from maestro.serving.server import ENVIRONMENT, LazyFeatures, ModelServer
 
@@ -41,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
         configure("server", options.log_level)
         home = Home.of(options)
         server = ModelServer(home, options, environment=given.environment, features=LazyFeatures(home.features))
-        with trace_exporting("maestro-server", __version__):
+        with trace_exporting("maestro-server", __version__, ratio=TRACED):
             return _serve(server, given.host, given.port)
     except MaestroError as error:
         print(json.dumps(error.problem()), file=sys.stderr)

@@ -10,7 +10,7 @@ import pytest
 from maestro.clients.otlp import KINDS
 from maestro.core.errors import BadInput
 from maestro.observability.trace_exporting import trace_exporting
-from maestro.observability.tracing import start_span, tracing
+from maestro.observability.tracing import open_span, start_span, tracing
 from tests.observability.collector import Collector, collecting
 
 
@@ -64,6 +64,37 @@ def test_a_caller_that_does_not_sample_is_heeded(collector: Collector) -> None:
 
 
 @pytest.mark.parametrize(
+    ("sampler", "share", "least", "most"),
+    [
+        ({}, 0.25, 150, 350),
+        ({"OTEL_TRACES_SAMPLER": "always_on"}, 0.25, 1000, 1000),
+        ({"OTEL_TRACES_SAMPLER": "parentbased_always_off"}, 1.0, 0, 0),
+        ({"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.5"}, 1.0, 400, 600),
+    ],
+)
+def test_so_many_of_the_traces_that_begin_here_are_told(
+    sampler: dict[str, str], share: float, least: int, most: int
+) -> None:
+    environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"} | sampler
+    with trace_exporting("maestro-test", "1.0", environment, ratio=share):
+        told = 0
+        for _ in range(1000):
+            root = open_span("x")
+            assert root.sampled == open_span("y", parent=root.traceparent).sampled or sampler
+            told += root.sampled
+    assert least <= told <= most
+    assert open_span("x").sampled
+
+
+def test_a_caller_is_followed_where_the_sampler_says_so() -> None:
+    caller = open_span("x", sampled=True).traceparent
+    for name, told in (("parentbased_always_off", True), ("always_off", False)):
+        environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_TRACES_SAMPLER": name}
+        with trace_exporting("maestro-test", "1.0", environment):
+            assert open_span("y", parent=caller).sampled is told
+
+
+@pytest.mark.parametrize(
     "environment", [{}, {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_SDK_DISABLED": "true"}]
 )
 def test_without_a_collector_nothing_is_sent(environment: dict[str, str]) -> None:
@@ -83,11 +114,26 @@ def test_a_collector_that_is_away_or_refuses_costs_the_spans_alone(collector: Co
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317"), ("OTEL_RESOURCE_ATTRIBUTES", "a")]
+    ("name", "value"),
+    [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "a"),
+        ("OTEL_TRACES_SAMPLER", "often"),
+    ],
 )
 def test_a_wrong_variable_is_named(name: str, value: str) -> None:
     environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"} | {name: value}
     with pytest.raises(BadInput, match=name), trace_exporting("maestro-test", "1.0", environment):
+        pass
+
+
+@pytest.mark.parametrize("share", ["2", "-0.1", "some", "nan"])
+def test_a_wrong_share_is_named(share: str) -> None:
+    environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_TRACES_SAMPLER": "traceidratio"}
+    with (
+        pytest.raises(BadInput, match="OTEL_TRACES_SAMPLER_ARG"),
+        trace_exporting("maestro-test", "1.0", environment | {"OTEL_TRACES_SAMPLER_ARG": share}),
+    ):
         pass
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from maestro.core.errors import MaestroError, Malformed
-from maestro.observability.tracing import start_span, tracing
+from maestro.observability.tracing import parse_traceparent, sampling, start_span, tracing
 from maestro.serving.auth import ServerAuth
 from maestro.serving.dataplane import DataPlane, InferRequest, InferResult
 from maestro.serving.engine import wire
@@ -36,6 +36,9 @@ _PROBLEMS = {
 }  # fmt: skip
 _encode = msgspec.json.Encoder().encode
 
+
+TRACED = 0.01
+"""Of the requests whose callers have not decided for their trace, how many are traced, unless OpenTelemetry's variables say otherwise."""
 
 class Dispatch:
     """Answers the exchanges of a door.
@@ -151,6 +154,7 @@ class Inference:
         self._refusal: MaestroError | None = None
         try:
             self._asked = asked(head.headers, adapter.media_types, path, head.queries)
+        self._caller = parse_traceparent(head.headers.get("traceparent"))
         except MaestroError as error:
             self._refusal = error
 
@@ -166,8 +170,8 @@ class Inference:
         except MaestroError as error:
             self._refuse(exchange, error)
             return
-        if tracing():
-            # one request, one task, one span; nothing rides a lane, whose answers belong to several requests
+        if tracing() and sampling.of(self._caller):
+            # one request, one task, one span; it rides no lane, whose answers belong to several requests
             dispatch.spawn(self._traced(exchange, body))
             return
         hot = self._adapter.hot(body, self._asked)
@@ -209,7 +213,9 @@ class Inference:
 
     async def _traced(self, exchange: Exchange, body: bytes) -> None:
         """Answer inside a span that joins the caller's trace and goes on to remote nodes."""
-        with start_span("predict", parent=exchange.head.headers.get("traceparent"), kind="server") as span:
+        with start_span(
+            "predict", parent=exchange.head.headers.get("traceparent"), kind="server", sampled=True
+        ) as span:
             span.attributes["url.path"] = exchange.head.path
             await self._alone(exchange, body, None)
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import uvloop
 
+from maestro import __version__
 from maestro.core.clock import SystemClock
 from maestro.core.contract import ModelContract
 from maestro.core.errors import MaestroError
@@ -30,7 +31,7 @@ from maestro.serving.counters import Bank
 from maestro.serving.dataplane import FEATURES_TIMEOUT_S, DataPlane
 from maestro.serving.engine import messages
 from maestro.serving.engine.channel import Channel
-from maestro.serving.engine.dispatch import Dispatch
+from maestro.serving.engine.dispatch import TRACED, Dispatch
 from maestro.serving.engine.door import Door
 from maestro.serving.engine.messages import CommitMessage, PrepareMessage, Start, VersionMessage
 from maestro.serving.engine.rate import TABLE_BYTES, RateLimit
@@ -238,10 +239,14 @@ def main(argument: str) -> int:
     async def run() -> None:
         await Worker(start).run()
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with (
+        trace_exporting("maestro-server", __version__, ratio=TRACED),
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
         runner.run(run())
     return 0
 
 
 if __name__ == "__main__":
     raise SystemExit(main(sys.argv[1]))
+    from maestro.observability.trace_exporting import trace_exporting

@@ -6,7 +6,7 @@ SHOWN := .capabilities/shown.jsonl
 MYPY_CACHE_DIR ?= .mypy_cache
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test unit e2e test-cluster test-frameworks test-airflow
+.PHONY: help setup demo up down test unit e2e test-cluster test-node images test-frameworks test-airflow test-clients
 .PHONY: lint type format docs capabilities mutate bench minikube deploy undeploy clean
 
 help: ## list the doors
@@ -35,6 +35,12 @@ e2e: setup ## the whole platform as its users run it: the demo, the promised scr
 test-cluster: setup ## the manifests and controllers on the Kubernetes API server that KUBECONFIG names (SLOW=1: crashes at every step too)
 	@$(BIN)/python -m tools.unit cluster $(SHOWN) $(if $(SLOW),,-m "cluster and not slow") $(if $(ONLY),-k $(ONLY))
 
+images: setup ## build our images by docker, podman or buildah (ONLY="worker mlflow"; LOAD=1: into the cluster's nodes, too)
+	@$(BIN)/python -m tools.images $(if $(LOAD),--load) $(addprefix --only ,$(ONLY))
+
+test-node: setup ## the small platform on the node that KUBECONFIG names: pods start, train, serve, move traffic (after `make images LOAD=1`)
+	@$(BIN)/python -m tools.unit node $(SHOWN) $(if $(ONLY),-k $(ONLY))
+
 test-frameworks: ## PyTorch and TensorFlow, in an environment of their own (gigabytes)
 	@$(PYTHON) tools/setup.py .venv-frameworks requirements/frameworks.lock
 	@MAESTRO_TEST_FRAMEWORKS=1 .venv-frameworks/bin/python -m tools.unit frameworks $(SHOWN)
@@ -42,6 +48,10 @@ test-frameworks: ## PyTorch and TensorFlow, in an environment of their own (giga
 test-airflow: setup ## the DAGs in a real Airflow, in an environment of its own
 	@$(PYTHON) tools/setup.py .venv-airflow requirements/airflow.lock
 	@MAESTRO_TEST_AIRFLOW=1 MAESTRO_TEST_COMMAND=$(abspath $(BIN)/maestro) .venv-airflow/bin/python -m tools.unit airflow $(SHOWN)
+
+test-clients: setup ## the official clients of the serving protocols, in an environment of their own
+	@$(PYTHON) tools/setup.py .venv-clients requirements/clients.lock
+	@MAESTRO_TEST_OIP_CLIENTS=$(abspath .venv-clients/bin/python) $(BIN)/python -m tools.unit clients $(SHOWN)
 
 lint: setup ## style, format and layers
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet . && $(BIN)/lint-imports --no-logo

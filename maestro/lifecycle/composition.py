@@ -92,13 +92,15 @@ class Platform:
         token = self._service_token()
         server = self._address("server")
         moved = traffic(self.settings, self.home, self.clock, server=server, token=token)
-        source = metric_source(
-            self.settings.metric_source,
-            server_url=server,
-            token=token,
-            prometheus_url=self.settings.prometheus_url,
-            matchers=self.settings.prometheus_matchers,
-            clock=self.clock,
+        source = moved.evidence(
+            metric_source(
+                self.settings.metric_source,
+                server_url=server,
+                token=token,
+                prometheus_url=self.settings.prometheus_url,
+                matchers=self.settings.prometheus_matchers,
+                clock=self.clock,
+            )
         )
         governance = Governance(
             home=self.home,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from maestro.clients.home import Home
 from maestro.core.clock import Clock
 from maestro.core.errors import BadInput, Fenced, MaestroError
-from maestro.core.seams import TrafficTarget
+from maestro.core.seams import MetricSource, TrafficTarget
 from maestro.core.settings import Settings
 
 if TYPE_CHECKING:
@@ -24,12 +24,13 @@ TARGETS = ("laptop", "kubernetes")
 
 @dataclass(frozen=True)
 class Traffic:
-    """How traffic is moved: the target of each model, the models that have a graph, and a step that carries foreign edits out."""
+    """How traffic is moved: the target of each model, the models that have a graph, a step that carries foreign edits out, and what its evidence needs."""
 
     name: Literal["laptop", "kubernetes"]
     target: Callable[[str], TrafficTarget]
     models: Callable[[], Sequence[str]]
     converge: Callable[[], object] | None = None
+    evidence: Callable[[MetricSource], MetricSource] = lambda source: source
 
 
 def traffic(
@@ -105,7 +106,11 @@ def _in_cluster(options: Settings, home: Home, clock: Clock, token: str, trust: 
         if problem is not None:
             raise problem
 
-    return Traffic("kubernetes", target, models, converge)
+    if where.serving.traffic == "router":
+        return Traffic("kubernetes", target, models, converge)
+    from maestro.serving.targets.slot_readings import SlotReadings
+
+    return Traffic("kubernetes", target, models, converge, lambda source: SlotReadings(source, target))
 
 
 class _Leading:

@@ -26,6 +26,7 @@ from maestro.security.artifact import measure
 from maestro.security.signing import PrivateKey
 from maestro.security.statements import promotion, provenance, write_envelope
 from maestro.security.trust import add_key, load_trust, save_trust
+from maestro.serving.fetching import fetch_versions, wanted
 from maestro.serving.server import SAMPLE
 
 MODEL, VERSION = SAMPLE, "1.0.0"
@@ -126,6 +127,12 @@ def take_trust(trust_path: Path, installed: Path | None) -> TrustPolicy:
     return policy
 
 
+def link_keys(home: Home, installed: Path) -> None:
+    """Let the server read the verifiers of keys where the installation has them, so that a change there is one here."""
+    if installed.parent.is_dir() and not home.server_keys.exists() and not home.server_keys.is_symlink():
+        home.server_keys.symlink_to(installed)
+
+
 def contract() -> ModelContract:
     """Five features of any size."""
     features = tuple(Feature(name=f"feature_{number}", min=-1e6, max=1e6) for number in range(1, 6))
@@ -139,9 +146,21 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--installed-trust", type=Path, default=Path("/etc/maestro/trust-policy.json"), help="the installation's policy"
     )
+    parser.add_argument(
+        "--installed-keys",
+        type=Path,
+        default=Path("/etc/maestro/server-keys.json"),
+        help="the verifiers of the installation's API keys",
+    )
     parser.add_argument("--graphs", type=Path, default=None, help="a folder whose graphs are taken in first")
     parser.add_argument(
         "--keys-only", action="store_true", help="take in the installation's policy and write no sample"
+    )
+    parser.add_argument(
+        "--versions-from", default=None, help="the control plane: versions that a graph names are fetched there"
+    )
+    parser.add_argument(
+        "--key", type=Path, default=Path("/etc/maestro-key/token"), help="the API key by which they are fetched"
     )
     given = parser.parse_args(arguments)
     try:
@@ -151,11 +170,15 @@ def main(arguments: list[str] | None = None) -> int:
         home = Home.of(options)
         trust_path = options.trust_policy or home.trust_policy
         home.root.mkdir(parents=True, exist_ok=True)
+        link_keys(home, given.installed_keys)
         if given.keys_only:
             take_trust(trust_path, given.installed_trust)
             return 0
         if given.graphs is not None:
             take_graphs(home, given.graphs)
+        if given.versions_from is not None and (lacking := wanted(home)):
+            token = given.key.read_text(encoding="utf-8").strip() if given.key.is_file() else ""
+            print(json.dumps({"fetched": fetch_versions(home, lacking, given.versions_from, token)}))
         written = write_sample(home, SystemClock(), trust_path, installed=given.installed_trust)
         print(json.dumps({"sample": written, "home": str(home.root)}))
     except MaestroError as error:

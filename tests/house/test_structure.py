@@ -13,7 +13,18 @@ from maestro.cli.main import COMMANDS
 from tests.house.source import ROOT, files, imports, module_name, python_files, tree
 
 DOMAINS = {"training", "serving", "governance", "ab-testing", "monitoring", "observability", "security", "operations"}
-TESTS_OF_NO_PACKAGE = {"airflow", "frameworks", "house", "e2e", "scripts", "faults", "manifests", "cluster", "tools"}
+TESTS_OF_NO_PACKAGE = {
+    "airflow",
+    "frameworks",
+    "house",
+    "e2e",
+    "scripts",
+    "faults",
+    "manifests",
+    "cluster",
+    "node",
+    "tools",
+}
 
 PROMISED_SCRIPTS = [
     "governance/approval-workflow.py",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from sqlalchemy import select
 
@@ -15,6 +15,7 @@ from maestro.clients.database.schema.training import ai_training_jobs
 from maestro.core.model import Name
 from maestro.core.principals import PrincipalRole
 from maestro.governance.versions import ModelVersion, Registration, Stage
+from maestro.governance.versions.archive import pack
 from maestro.governance.versions.stages import Comparison, Promoted
 from maestro.lifecycle.composition import Platform
 
@@ -103,6 +104,18 @@ def show(model: ModelName, version: VersionName, platform: CurrentPlatform, call
     """One version with its manifest and contract."""
     caller.require(PrincipalRole.VIEWER)
     return platform.governance.versions.get(model, version)
+
+
+@router.get(
+    "/{model}/{version}/archive",
+    response_class=Response,
+    responses={200: {"content": {"application/x-tar": {"schema": {"type": "string", "format": "binary"}}}}},
+)
+def archive(model: ModelName, version: VersionName, platform: CurrentPlatform, caller: CurrentPrincipal) -> Response:
+    """The version's files with its manifest and statements, as a model server takes them in: every digest is checked there."""
+    caller.require(PrincipalRole.VIEWER)
+    found = platform.governance.versions.get(model, version)
+    return Response(pack(platform.home.version(found.model, found.version)), media_type="application/x-tar")
 
 
 @router.get("/{model}/{version}/compare/{other}")

@@ -11,11 +11,15 @@ import logging
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
+from maestro.clients.home import Home
 from maestro.clients.kubernetes import Cluster, Connection, Ref
 from maestro.core.errors import MaestroError, Unreachable
+from maestro.core.graph import InferenceGraph
 from maestro.observability.logging import configure
+from maestro.serving.fetching import fetch_versions
 from maestro.serving.swap import parse_graph
 from maestro.serving.targets.graph_map import KEY
 
@@ -31,12 +35,16 @@ class GraphFollowing:
         cluster: the API server.
         ref: the ConfigMap.
         folder: where the server looks for graphs.
+        prepare: called with each new graph before the server sees it, such as to bring the versions that it names.
     """
 
-    def __init__(self, cluster: Cluster, ref: Ref, folder: Path) -> None:
+    def __init__(
+        self, cluster: Cluster, ref: Ref, folder: Path, prepare: Callable[[InferenceGraph], object] = lambda _: None
+    ) -> None:
         self._cluster = cluster
         self._ref = ref
         self._folder = folder
+        self._prepare = prepare
         self._written: str | None = None
 
     def look(self) -> bool:
@@ -51,6 +59,7 @@ class GraphFollowing:
         if text is None or text == self._written:
             return False
         graph = parse_graph(text.encode(), str(self._ref))
+        self._prepare(graph)
         self._folder.mkdir(parents=True, exist_ok=True)
         target = self._folder / f"{graph.metadata.name}.yaml"
         temporary = target.with_suffix(".new")
@@ -82,6 +91,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--namespace", default="ml-serving")
     parser.add_argument("--config-map", default="ab-test-config")
     parser.add_argument("--to", type=Path, required=True, help="the server's folder of graphs")
+    parser.add_argument("--versions-from", default=None, help="the control plane: versions that a graph names")
+    parser.add_argument("--key", type=Path, default=Path("/etc/maestro-key/token"), help="the API key for them")
     given = parser.parse_args(arguments)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -89,7 +100,14 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         configure("graph")
         cluster = Cluster(Connection.load())
-        GraphFollowing(cluster, Ref("v1", "ConfigMap", given.config_map, given.namespace), given.to).run(stop)
+        ref, home = Ref("v1", "ConfigMap", given.config_map, given.namespace), Home(given.to.parent)
+
+        def prepare(graph: InferenceGraph) -> None:
+            if given.versions_from is not None:
+                token = given.key.read_text(encoding="utf-8").strip() if given.key.is_file() else ""
+                fetch_versions(home, graph.models().values(), given.versions_from, token)
+
+        GraphFollowing(cluster, ref, given.to, prepare).run(stop)
     except MaestroError as error:
         print(json.dumps(error.problem()), file=sys.stderr)
         return error.exit_code

@@ -1,0 +1,108 @@
+"""Versions from the control plane: over real HTTP, into a home that a server then loads; archives that are none are refused."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from maestro.clients.home import Home
+from maestro.core.clock import SystemClock
+from maestro.core.errors import Malformed, Unreachable
+from maestro.governance.versions.archive import pack
+from maestro.security.quarantine import take_in
+from maestro.serving.fetching import fetch_versions, unpack, wanted
+from maestro.serving.sample import write_sample
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Home:
+    """A home with one signed version."""
+    home = Home(tmp_path / "source")
+    home.root.mkdir()
+    write_sample(home, SystemClock(), home.trust_policy)
+    return home
+
+
+@pytest.fixture
+def url(source: Home) -> Iterator[str]:
+    """What gives its versions to the key `mk_1`, as the API does."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            _, _, model, version, _ = self.path.split("/")
+            known = self.headers.get("Authorization") == "Bearer mk_1"
+            body = pack(source.version(model, version)) if known else b"no"
+            self.send_response(200 if known else 401)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def empty(source: Home, tmp_path: Path) -> Home:
+    """A home with the same graph, and no version."""
+    home = Home(tmp_path / "pod")
+    home.graphs.mkdir(parents=True)
+    home.graph("sample").write_bytes(source.graph("sample").read_bytes())
+    return home
+
+
+def test_what_a_graph_names_is_brought_once_and_whole(source: Home, empty: Home, url: str, tmp_path: Path) -> None:
+    (node,) = wanted(empty)
+    assert fetch_versions(empty, wanted(empty), url, "mk_1") == ["sample@1.0.0"]
+    take_in(empty.version("sample", "1.0.0"), tmp_path / "private", node.digest)
+    assert fetch_versions(empty, wanted(empty), url, "mk_1") == []
+
+
+def test_without_the_key_nothing_is_left_behind(empty: Home, url: str) -> None:
+    with pytest.raises(Unreachable, match="401"):
+        fetch_versions(empty, wanted(empty), url, "mk_2")
+    assert len(wanted(empty)) == 1
+
+
+def test_nobody_answers(empty: Home) -> None:
+    with pytest.raises(Unreachable, match="does not give sample"):
+        fetch_versions(empty, wanted(empty), "http://127.0.0.1:9", "mk_1")
+
+
+@pytest.mark.parametrize("name", ["../outside", "/etc/passwd", "files/../../outside"])
+def test_a_path_out_of_the_folder_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(Malformed, match="no plain file"):
+        unpack(archive(tarfile.TarInfo(name)), tmp_path / "in", "m@1")
+    assert not (tmp_path / "outside").exists()
+
+
+def test_a_link_is_refused(tmp_path: Path) -> None:
+    link = tarfile.TarInfo("files/link")
+    link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+    with pytest.raises(Malformed, match="no plain file"):
+        unpack(archive(link), tmp_path, "m@1")
+
+
+def test_what_is_no_archive_is_told(tmp_path: Path) -> None:
+    with pytest.raises(Malformed, match="no archive"):
+        unpack(b"hello" * 200, tmp_path, "m@1")
+
+
+def archive(entry: tarfile.TarInfo) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as made:
+        made.addfile(entry, io.BytesIO(b""))
+    return buffer.getvalue()

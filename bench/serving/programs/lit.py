@@ -18,7 +18,7 @@ class Api(litserve.LitAPI):  # type: ignore[misc]  # as above
         """Load."""
         self.model = joblib.load(folder / "model.joblib")
 
-    def decode_request(self, request: Any) -> Any:
+    def decode_request(self, request: dict[str, Any]) -> Any:
         """A request's rows."""
         return np.array(request["instances"], dtype=np.float32)
 

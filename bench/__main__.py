@@ -1,6 +1,6 @@
 """Run the comparisons: all, or those named.
 
-python -m bench [bandits] [batch] [drift] [hpo] [planned] [queue] [serving] [streaming]
+python -m bench [bandits] [batch] [drift] [hpo] [planned] [queue] [serving] [steady] [streaming] [training]
 """
 
 from __future__ import annotations
@@ -8,7 +8,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 
-from bench import bandits, batch, drift, hpo, planned, queue, serving, streaming
+from bench import bandits, batch, drift, hpo, planned, queue, serving, streaming, training
+from bench.serving import steady
 
 COMPARISONS: dict[str, Callable[[], list[str]]] = {
     "bandits": bandits.compare,
@@ -18,6 +19,7 @@ COMPARISONS: dict[str, Callable[[], list[str]]] = {
     "planned": planned.compare,
     "queue": queue.compare,
     "serving": serving.compare,
+    "steady": steady.compare,
     "streaming": streaming.compare,
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -24,6 +25,17 @@ def _instances(rows: Sequence[Sequence[float]]) -> Any:
 def _open_inference(rows: Sequence[Sequence[float]]) -> Any:
     flat = [value for row in rows for value in row]
     return {"inputs": [{"name": "predict", "shape": [len(rows), len(rows[0])], "datatype": "FP64", "data": flat}]}
+
+
+_INFER = "/v2/models/m/infer"
+
+
+def _listed(answer: Any) -> list[int]:
+    return [int(value) for value in answer]
+
+
+def _tensor(answer: Any) -> list[int]:
+    return [int(value) for value in answer["outputs"][0]["data"]]
 
 
 def _rows(rows: Sequence[Sequence[float]]) -> Any:
@@ -84,13 +96,14 @@ def peers() -> list[Peer]:
         Peer("Maestro", "ours", (), _ours),
         Peer("FastAPI, scikit-learn API", "a", (*web, *models), _program("web.py", "joblib")),
         Peer("mlflow models serve", "a", (f"mlflow=={version('mlflow')}", *models), _mlflow, path="/invocations"),
-        Peer("LitServe", "a", ("litserve", *models), _program("lit.py")),
-        Peer("BentoML", "a", ("bentoml", *models), _program("bento.py"), body=_rows, read=lambda answer: [int(v) for v in answer]),
-        Peer(
-            "MLServer", "a", ("mlserver", *models), _program("mls.py"), path="/v2/models/m/infer", body=_open_inference,
-            read=lambda answer: [int(value) for value in answer["outputs"][0]["data"]],
-        ),
+        Peer("LitServe", "a", ("litserve", *models), _program("lit.py", "joblib")),
+        Peer("BentoML", "a", ("bentoml", *models), _program("bento.py", "joblib"), body=_rows, read=_listed),
+        Peer("BentoML, adaptive batching", "a", ("bentoml", *models), _program("bento.py", "joblib", "batched"), body=_rows, read=_listed),
+        Peer("MLServer", "a", ("mlserver", *models), _program("mls.py", "joblib"), path=_INFER, body=_open_inference, read=_tensor),
         Peer("FastAPI, ONNX Runtime", "b", (*web, *onnx), _program("web.py", "onnx")),
+        Peer("LitServe, ONNX Runtime", "b", ("litserve", *onnx), _program("lit.py", "onnx")),
+        Peer("BentoML, ONNX Runtime", "b", ("bentoml", *onnx), _program("bento.py", "onnx", "batched"), body=_rows, read=_listed),
+        Peer("MLServer, ONNX Runtime", "b", ("mlserver", *onnx), _program("mls.py", "onnx"), path=_INFER, body=_open_inference, read=_tensor),
     ]  # fmt: skip
 
 
@@ -102,9 +115,9 @@ def python_of(peer: Peer, cache: Path) -> str:
     """
     if not peer.packages:
         return sys.executable
-    folder = cache / "".join(letter if letter.isalnum() else "-" for letter in peer.name.lower())
-    python = folder / "bin" / "python"
     wanted = json.dumps(peer.packages)
+    folder = cache / f"{peer.packages[0].partition('[')[0]}-{hashlib.sha256(wanted.encode()).hexdigest()[:8]}"
+    python = folder / "bin" / "python"
     marker = folder / "installed.json"
     if marker.is_file() and marker.read_text() == wanted:
         return str(python)

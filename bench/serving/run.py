@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -74,7 +74,7 @@ def compare() -> list[str]:
         if not wanted:
             continue
         # What is prepared once per version is no part of a cold start: every later start has the plan.
-        with _running(ours, served, sys.executable) as (_, port, _):
+        with running(ours, served, sys.executable) as (_, port, _):
             for peer in wanted:
                 rows.append(_row(peer, served, cache, f"http://127.0.0.1:{port}{ours.path}", ours))
                 print(_line(rows[-1]), flush=True)
@@ -90,7 +90,7 @@ def _row(peer: Peer, served: Served, cache: Path, our_url: str, ours: Peer) -> R
     row = Row(peer.name, peer.table, served.kind, {})
     try:
         python = python_of(peer, cache)
-        with _running(peer, served, python) as (process, port, cold):
+        with running(peer, served, python) as (process, port, cold):
             row.cold_s = cold
             seconds = float(os.environ.get(SECONDS, "8"))
             headers = {"Content-Type": "application/json", "Authorization": f"Bearer {served.token}"}
@@ -112,7 +112,17 @@ def _row(peer: Peer, served: Served, cache: Path, our_url: str, ours: Peer) -> R
 
 
 @contextmanager
-def _running(peer: Peer, served: Served, python: str) -> Iterator[tuple[subprocess.Popen[bytes], int, float]]:
+def running(
+    peer: Peer, served: Served, python: str, more: Mapping[str, str] | None = None
+) -> Iterator[tuple[subprocess.Popen[bytes], int, float]]:
+    """A server on a port of its own: its process, the port, and the seconds from its start to its first right answer.
+
+    Args:
+        more: environment variables.
+
+    Raises:
+        RuntimeError: it does not start, or answers wrongly.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -123,6 +133,7 @@ def _running(peer: Peer, served: Served, python: str) -> Iterator[tuple[subproce
         "OMP_NUM_THREADS": "1",
         "MAESTRO_SERVING__AUTH": "key",
         "DO_NOT_TRACK": "1",
+        **(more or {}),
     }
     environment["PATH"] = f"{Path(python).parent}{os.pathsep}{environment['PATH']}"
     log = served.folder / "server.log"

@@ -4,11 +4,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import joblib
 import litserve  # type: ignore[import-not-found]  # installed where it runs
 import numpy as np
+from predictor import predictor  # type: ignore[import-not-found]  # beside this program
 
-folder, port = Path(sys.argv[1]), int(sys.argv[2])
+folder, port, kind = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 
 
 class Api(litserve.LitAPI):  # type: ignore[misc]  # as above
@@ -16,7 +16,7 @@ class Api(litserve.LitAPI):  # type: ignore[misc]  # as above
 
     def setup(self, device: Any) -> None:
         """Load."""
-        self.model = joblib.load(folder / "model.joblib")
+        self.predictor = predictor(folder, kind)
 
     def decode_request(self, request: dict[str, Any]) -> Any:
         """A request's rows."""
@@ -29,7 +29,7 @@ class Api(litserve.LitAPI):  # type: ignore[misc]  # as above
 
     def predict(self, rows: Any) -> Any:
         """Classes."""
-        return self.model.predict(rows)
+        return self.predictor(rows)
 
     def unbatch(self, output: Any) -> Any:
         """A request's classes."""

@@ -33,14 +33,14 @@ if __name__ == "__main__":
         )
     )
     binary = str(Path(sys.executable).with_name("mlserver"))
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "BENCH_KIND": sys.argv[3]}
     os.execve(binary, [binary, "start", str(settings)], environment)  # noqa: S606
 
-import joblib
 import numpy as np
 from mlserver import MLModel  # type: ignore[import-not-found]  # installed where it runs
 from mlserver.codecs import NumpyCodec, NumpyRequestCodec  # type: ignore[import-not-found]  # installed where it runs
 from mlserver.types import InferenceResponse  # type: ignore[import-not-found]  # installed where it runs
+from predictor import predictor  # type: ignore[import-not-found]  # beside this program
 
 
 class Model(MLModel):  # type: ignore[misc]  # as above
@@ -48,11 +48,11 @@ class Model(MLModel):  # type: ignore[misc]  # as above
 
     async def load(self) -> bool:
         """Read it."""
-        self.model = joblib.load(Path(self.settings.parameters.uri) / "model.joblib")
+        self.predictor = predictor(Path(self.settings.parameters.uri), os.environ["BENCH_KIND"])
         return True
 
     async def predict(self, payload: Any) -> InferenceResponse:
         """One class a row."""
         rows = NumpyRequestCodec.decode_request(payload).astype(np.float32)
-        output = NumpyCodec.encode_output("predict", self.model.predict(rows).astype(np.int64))
+        output = NumpyCodec.encode_output("predict", np.asarray(self.predictor(rows), dtype=np.int64))
         return InferenceResponse(model_name=self.name, outputs=[output])

@@ -12,9 +12,9 @@ from maestro.core.jobs import DataSpec, JobRequest
 from maestro.core.settings import TrainingSettings
 from maestro.decisions.queue_order import too_large
 from maestro.training.backends import check_backend
+from maestro.training.limits import claim_of_request, limits_of
 from maestro.training.models import PROGRAMS, check_model_type
 from maestro.training.pipeline.load import FILE_SERVICE, NO_DATA
-from maestro.training.queue import claim_of_request, limits_of
 from maestro.training.search.request import StudyRequest
 
 _FIELDS = {

@@ -12,7 +12,7 @@ from maestro.clients.database.schema.training import ai_training_jobs as jobs
 from maestro.core.jobs import JobStatus
 from maestro.core.settings import TrainingSettings
 from maestro.decisions.queue_order import Limits, order
-from maestro.training.queue import claim_of, limits_of
+from maestro.training.limits import claim_of, limits_of
 from maestro.training.store import job_of
 
 _WINDOW = 200

@@ -16,15 +16,13 @@ from maestro.core.settings import TrainingSettings
 from maestro.decisions.cost import bill
 from maestro.decisions.duration import DurationEstimate, remaining
 from maestro.decisions.queue_wait import forecast
+from maestro.training.limits import claim_of, claim_of_request, limits_of
 from maestro.training.queue import (
     LOOK_AHEAD,
     Estimate,
     allocation_of,
-    claim_of,
-    claim_of_request,
     jobs_before,
     known_duration,
-    limits_of,
     priced,
     running_jobs,
 )

@@ -18,8 +18,9 @@ from maestro.core.rates import load_rates
 from maestro.core.settings import TrainingSettings
 from maestro.decisions.cost import Allocation, bill
 from maestro.decisions.duration import DurationEstimate, estimate_duration, remaining
-from maestro.decisions.queue_order import Claim, Limits, order
+from maestro.decisions.queue_order import Claim, order
 from maestro.training.job import Job
+from maestro.training.limits import claim_of, claim_of_request, limits_of
 from maestro.training.store import JobStore, job_of, tenancy
 
 _HISTORY = 50
@@ -231,29 +232,6 @@ def running_jobs(connection: Connection) -> list[Job]:
     return [
         job_of(row) for row in connection.execute(select(jobs).where(jobs.c.status == JobStatus.RUNNING)).mappings()
     ]
-
-
-def limits_of(options: TrainingSettings) -> Limits:
-    """What may run at once, by the settings."""
-    memory = options.max_memory_gib
-    return Limits(
-        jobs=options.max_running, jobs_per_tenant=options.max_running_per_tenant, jobs_per_backend=options.max_running_per_backend,
-        cores=options.max_cores, gpus=options.max_gpus, memory_bytes=round(memory * 2**30) if memory is not None else None,
-    )  # fmt: skip
-
-
-def claim_of_request(job_id: str, request: JobRequest, created_at: datetime) -> Claim:
-    """What all workers of such a job want together."""
-    resources, workers = request.resources, request.workers
-    return Claim(
-        job_id, request.tenant_id, request.priority, created_at, cores=resources.cpu * workers, gpus=resources.gpu * workers,
-        memory_bytes=resources.memory_bytes * workers, backend=request.backend,
-    )  # fmt: skip
-
-
-def claim_of(job: Job) -> Claim:
-    """What all workers of the job want together."""
-    return claim_of_request(job.id, job.request, job.created_at)
 
 
 def active_jobs(store: JobStore, by: Principal, *, page: int = 1, page_size: int = 50) -> tuple[list[ActiveJob], int]:

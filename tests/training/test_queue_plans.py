@@ -16,7 +16,8 @@ from maestro.core.principals import Principal, PrincipalRole
 from maestro.core.settings import TrainingSettings
 from maestro.training.claims import Standing
 from maestro.training.leases import Leases
-from maestro.training.queue import Queue, limits_of
+from maestro.training.limits import limits_of
+from maestro.training.queue import Queue
 from maestro.training.store import JobFilter, JobStore, page_query
 from tests.training.conftest import ADA, OPERATOR, request_for
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
-import subprocess
 import sys
-import threading
-import time
-from types import FrameType
+
+TYPE_CHECKING = False  # typing itself would be a third of this program's start
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import NoReturn
 
 _PR_SET_PDEATHSIG = 1
 
@@ -26,8 +27,11 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     die_with(starter, signal.SIGUSR1)
-    child = subprocess.Popen(arguments[1:], restore_signals=True, preexec_fn=_restore)
-    code = child.wait()
+    # not by subprocess: importing it costs more than all that this file does
+    child = os.fork()
+    if child == 0:
+        _become(arguments[1:])
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     return 128 - code if code < 0 else code
 
 
@@ -36,14 +40,22 @@ def die_with(starter: int, number: signal.Signals) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
     else:
+        import threading
+
         threading.Thread(target=_watch, args=(starter,), daemon=True).start()
     if os.getppid() != starter:
         os._exit(137)
 
 
-def _restore() -> None:
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+def _become(command: list[str]) -> NoReturn:
+    """Go on as the command."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)
+    try:
+        os.execvp(command[0], command)  # noqa: S606 - no shell is wanted
+    except OSError as error:
+        os.write(2, f"{command[0]}: {error.strerror}\n".encode())
+    os._exit(127)
 
 
 def _end_group(number: int, frame: FrameType | None) -> None:
@@ -51,6 +63,8 @@ def _end_group(number: int, frame: FrameType | None) -> None:
 
 
 def _watch(starter: int) -> None:
+    import time
+
     while os.getppid() == starter:
         time.sleep(0.5)
     os.killpg(0, signal.SIGKILL)

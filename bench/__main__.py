@@ -21,6 +21,7 @@ COMPARISONS: dict[str, Callable[[], list[str]]] = {
     "serving": serving.compare,
     "steady": steady.compare,
     "streaming": streaming.compare,
+    "training": training.compare,
 }
 
 

@@ -14,163 +14,31 @@ import sys
 import tempfile
 import time
 import warnings
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from itertools import product
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from bench.hpo_tables import FOLDS, GRID, SIZES, Table, TableTrials, fit_tables
 from maestro.clients.optuna import Studies
 from maestro.core.contract import Feature
 from maestro.core.jobs import DataSpec
 from maestro.core.seams import NoProgress
 from maestro.training.pipeline.preprocess import Prepared
-from maestro.training.search.processes import Ended, Step, TrialProcesses
+from maestro.training.search.processes import TrialProcesses
 from maestro.training.search.request import StudyRequest
 from maestro.training.search.result import StudyResult
 from maestro.training.search.spaces import IntRange
 from maestro.training.search.study import StudyRunner
-from maestro.training.search.trial_server import Setting
 
 SEEDS = int(os.environ.get("MAESTRO_BENCH_SEEDS", "20"))
-FOLDS = 3
-TREES = (10, 18, 32, 56, 100)
-DEPTHS = (2, 5, 8, 12, 20)
-LEAVES = (1, 3, 8, 20)
-SHARES = (0.05, 0.15, 0.4, 1.0)
-SIZES = {"trees": len(TREES), "depth": len(DEPTHS), "leaf": len(LEAVES), "share": len(SHARES)}
-GRID = [(a, b, c, d) for a, b, c, d in product((0, 2, 4), (0, 2, 4), (0, 1, 3), (0, 1, 3))]
-"""Three points of each dimension, its ends among them."""
-
 TRIALS = 60
 WEIGHT = 0.01
-Point = tuple[int, int, int, int]
-
-
-@dataclass
-class Table:
-    """Scores (accuracy) and CPU seconds of every setting, by point and fold."""
-
-    name: str
-    scores: dict[Point, list[float]] = field(default_factory=dict)
-    seconds: dict[Point, list[float]] = field(default_factory=dict)
-
-    def score(self, point: Point) -> float:
-        return statistics.fmean(self.scores[point])
-
-    def cost(self, point: Point) -> float:
-        return sum(self.seconds[point])
-
-    @property
-    def target(self) -> float:
-        """The best score of the grid."""
-        return max(map(self.score, GRID))
-
-    @property
-    def grid_seconds(self) -> float:
-        return sum(map(self.cost, GRID))
-
-
-def datasets() -> dict[str, tuple[NDArray[np.float64], NDArray[np.int64]]]:
-    """Digits, breast cancer, and the first 2,500 rows of randhie (any visit or none), each as the package brings it."""
-    from sklearn.datasets import load_breast_cancer, load_digits
-    from statsmodels.datasets import randhie
-
-    visits = randhie.load_pandas().data.sample(2500, random_state=0)
-    return {
-        "digits": load_digits(return_X_y=True),
-        "breast cancer": load_breast_cancer(return_X_y=True),
-        "randhie": (visits.drop(columns="mdvis").to_numpy(float), (visits["mdvis"] > 0).to_numpy().astype(int)),
-    }
-
-
-def fit_table(name: str, features: NDArray[np.float64], target: NDArray[np.int64]) -> Table:
-    """Fit the largest forest of each setting once a fold; a smaller one is its first trees."""
-    from sklearn.ensemble import RandomForestClassifier
-    from sklearn.model_selection import StratifiedKFold
-
-    table = Table(name)
-    folds = list(StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(features, target))
-    for b, c, d in product(range(len(DEPTHS)), range(len(LEAVES)), range(len(SHARES))):
-        for fit, test in folds:
-            model = RandomForestClassifier(
-                TREES[0],
-                max_depth=DEPTHS[b],
-                min_samples_leaf=LEAVES[c],
-                max_features=SHARES[d],
-                random_state=0,
-                warm_start=True,
-            )
-            spent = 0.0
-            for a, trees in enumerate(TREES):
-                began = time.process_time()
-                model.set_params(n_estimators=trees).fit(features[fit], target[fit])
-                spent += time.process_time() - began
-                table.scores.setdefault((a, b, c, d), []).append(
-                    float((model.predict(features[test]) == target[test]).mean())
-                )
-                table.seconds.setdefault((a, b, c, d), []).append(spent)
-    return table
-
-
-class TableTrials:
-    """Trials that are looked up (the seam `Trials`)."""
-
-    def __init__(self, table: Table) -> None:
-        self._table = table
-        self._judged = False
-        self._events: deque[Step | Ended] = deque()
-        self._at: dict[int, tuple[Point, int]] = {}
-        self.path: list[tuple[float, float | None]] = []
-        """For each trial in its order: seconds, and its score when it was completed."""
-
-    def load(self, setting: Setting) -> None:
-        self._judged = setting.judged
-
-    def start(self, number: int, params: dict[str, Any], timeout_s: float) -> None:
-        self._at[number] = ((params["trees"], params["depth"], params["leaf"], params["share"]), 0)
-        self._next(number)
-
-    def answer(self, number: int, *, go: bool) -> None:
-        if go:
-            self._next(number)
-        else:
-            self._finish(number, None)
-
-    def wait(self, timeout_s: float | None = None) -> list[Step | Ended]:
-        events = list(self._events)
-        self._events.clear()
-        return events
-
-    def drop(self) -> None:
-        self._at.clear()
-        self._events.clear()
-
-    def _next(self, number: int) -> None:
-        point, done = self._at[number]
-        if done == FOLDS:
-            self._finish(number, self._table.score(point))
-            return
-        self._at[number] = (point, done + 1)
-        spent = sum(self._table.seconds[point][: done + 1])
-        self._events.append(
-            Step(number, done + 1, {"accuracy": statistics.fmean(self._table.scores[point][: done + 1])}, spent)
-        )
-        if not self._judged or done + 1 == FOLDS:
-            self._next(number)
-
-    def _finish(self, number: int, score: float | None) -> None:
-        point, done = self._at.pop(number)
-        spent = sum(self._table.seconds[point][:done])
-        metrics = {"accuracy": score, "seconds": spent} if score is not None else None
-        self._events.append(Ended(number, 0, False, metrics, None, "", spent, spent, 0))
-        self.path.append((spent, score))
 
 
 def ours(table: Table, seed: int, **fields: Any) -> tuple[list[tuple[float, float | None]], StudyResult]:
@@ -214,25 +82,28 @@ def optuna_alone(table: Table, seed: int, sampler: Any, pruner: Any) -> list[tup
     return path
 
 
-def methods(table: Table) -> dict[str, Callable[[int], list[tuple[float, float | None]]]]:
+METHODS = (
+    "ours (tpe, median)", "ours (tpe, hyperband)", "ours, cost-aware", "Optuna TPE", "Optuna TPE, Hyperband", "Optuna random", "grid, shuffled",
+)  # fmt: skip
+
+
+def played(table: Table, method: str, seed: int) -> tuple[float, bool]:
+    """Seconds until one of the methods has found the grid's best on a table, and whether it has."""
     from optuna.pruners import HyperbandPruner, NopPruner
     from optuna.samplers import RandomSampler, TPESampler
 
-    def shuffled_grid(seed: int) -> list[tuple[float, float | None]]:
+    if method == "grid, shuffled":
         order = np.random.default_rng(seed).permutation(len(GRID))
-        return [(table.cost(GRID[at]), table.score(GRID[at])) for at in order]
-
-    return {
-        "ours (tpe, median)": lambda seed: ours(table, seed)[0],
-        "ours (tpe, hyperband)": lambda seed: ours(table, seed, pruner="hyperband")[0],
-        "ours, cost-aware": lambda seed: ours(table, seed, cost_weight=WEIGHT)[0],
-        "Optuna TPE": lambda seed: optuna_alone(table, seed, TPESampler(seed=seed), NopPruner()),
-        "Optuna TPE, Hyperband": lambda seed: optuna_alone(
-            table, seed, TPESampler(seed=seed), HyperbandPruner(min_resource=1, max_resource=FOLDS)
-        ),
-        "Optuna random": lambda seed: optuna_alone(table, seed, RandomSampler(seed=seed), NopPruner()),
-        "grid, shuffled": shuffled_grid,
-    }
+        return seconds_to([(table.cost(GRID[at]), table.score(GRID[at])) for at in order], table.target)
+    if method.startswith("ours"):
+        fields: dict[str, dict[str, Any]] = {
+            "ours (tpe, hyperband)": {"pruner": "hyperband"},
+            "ours, cost-aware": {"cost_weight": WEIGHT},
+        }
+        return seconds_to(ours(table, seed, **fields.get(method, {}))[0], table.target)
+    sampler = RandomSampler(seed=seed) if method == "Optuna random" else TPESampler(seed=seed)
+    pruner = HyperbandPruner(min_resource=1, max_resource=FOLDS) if method.endswith("Hyperband") else NopPruner()
+    return seconds_to(optuna_alone(table, seed, sampler, pruner), table.target)
 
 
 def seconds_to(path: list[tuple[float, float | None]], target: float) -> tuple[float, bool]:
@@ -245,34 +116,44 @@ def seconds_to(path: list[tuple[float, float | None]], target: float) -> tuple[f
     return spent, False
 
 
-def compare_seconds(tables: list[Table]) -> list[str]:
+def compare_seconds(tables: Sequence[Table], pool: ProcessPoolExecutor) -> list[str]:
     lines = [
         f"share of the grid's training seconds until its best score is reached ({TRIALS} trials at most, {SEEDS} seeds): median, mean, reached",
         f"{'':<24}" + "".join(f"{table.name:>26}" for table in tables),
     ]
-    for name in methods(tables[0]):
+    told = {
+        (method, table.name): [pool.submit(played, table, method, seed) for seed in range(SEEDS)] for method in METHODS for table in tables
+    }  # fmt: skip
+    for method in METHODS:
         cells = []
         for table in tables:
-            found = [seconds_to(methods(table)[name](seed), table.target) for seed in range(SEEDS)]
+            found = [future.result() for future in told[method, table.name]]
             shares = [spent / table.grid_seconds for spent, _ in found]
             reached = sum(hit for _, hit in found)
             cells.append(f"{statistics.median(shares):>9.3f} {statistics.fmean(shares):>8.3f} {reached:>4}/{SEEDS}")
-        lines.append(f"{name:<24}" + "".join(f"{cell:>26}" for cell in cells))
+        lines.append(f"{method:<24}" + "".join(f"{cell:>26}" for cell in cells))
     return lines
 
 
-def compare_cost(tables: list[Table], trials: int = 40) -> list[str]:
+def spent_and_found(table: Table, seed: int, trials: int, weight: float) -> tuple[float, float]:
+    """Training seconds and best score of a study of ours."""
+    path, result = ours(table, seed, n_trials=trials, cost_weight=weight)
+    return sum(spent for spent, _ in path), result.best.values["accuracy"] if result.best else 0.0
+
+
+def compare_cost(tables: Sequence[Table], pool: ProcessPoolExecutor, trials: int = 40) -> list[str]:
     lines = [
         f"cost weight {WEIGHT:g} against none, {trials} trials, {SEEDS} seeds: training seconds saved, score lost (of the score)"
     ]
     for table in tables:
-        plain = [ours(table, seed, n_trials=trials) for seed in range(SEEDS)]
-        aware = [ours(table, seed, n_trials=trials, cost_weight=WEIGHT) for seed in range(SEEDS)]
-        seconds = [sum(spent for spent, _ in path) for path, _ in (*plain, *aware)]
-        saved = 1 - sum(seconds[SEEDS:]) / sum(seconds[:SEEDS])
-        scores = [result.best.values["accuracy"] for _, result in (*plain, *aware) if result.best]
-        lost = 1 - sum(scores[SEEDS:]) / sum(scores[:SEEDS])
-        lines.append(f"{table.name:<16} saved {saved:>7.1%}   lost {lost:>7.2%}")
+        told = {
+            weight: [pool.submit(spent_and_found, table, seed, trials, weight) for seed in range(SEEDS)] for weight in (0.0, WEIGHT)
+        }  # fmt: skip
+        sums = {weight: np.sum([future.result() for future in futures], axis=0) for weight, futures in told.items()}
+        (plain_s, plain_score), (aware_s, aware_score) = sums[0.0], sums[WEIGHT]
+        lines.append(
+            f"{table.name:<16} saved {1 - aware_s / plain_s:>7.1%}   lost {1 - aware_score / plain_score:>7.2%}"
+        )
     return lines
 
 
@@ -390,11 +271,19 @@ def postgresql() -> Iterator[str]:
 
 
 def compare() -> list[str]:
-    """Everything; `MAESTRO_BENCH_SEEDS` says how many seeds."""
+    """Everything; `MAESTRO_BENCH_SEEDS` says how many seeds. Tables and seeds are shared out to all cores: CPU seconds are what counts."""
+    cores = len(os.sched_getaffinity(0))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        tables = [fit_table(name, *data) for name, data in datasets().items()]
-        grid = ", ".join(f"{table.name} {table.grid_seconds:.1f} s, best {table.target:.4f}" for table in tables)
-        return [
-            f"grid of {len(GRID)}: {grid}", *compare_seconds(tables), *compare_cost(tables), *compare_overhead(), *compare_postgresql(),
-        ]  # fmt: skip
+        with ProcessPoolExecutor(cores, get_context("spawn"), initializer=_quiet) as pool:
+            tables = fit_tables(pool)
+            grid = ", ".join(f"{table.name} {table.grid_seconds:.1f} s, best {table.target:.4f}" for table in tables)
+            lines = [f"grid of {len(GRID)}: {grid}", *compare_seconds(tables, pool), *compare_cost(tables, pool)]
+        return [*lines, *compare_overhead(), *compare_postgresql()]
+
+
+def _quiet() -> None:
+    import optuna
+
+    warnings.simplefilter("ignore")
+    optuna.logging.set_verbosity(optuna.logging.ERROR)

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -20,6 +21,20 @@ def script(name: str, *arguments: object, status: int = 0, **environment: str) -
     )  # fmt: skip
     assert done.returncode == status, done.stdout + done.stderr
     return done.stdout if status == 0 else done.stderr
+
+
+def footprint(name: str, *arguments: object) -> tuple[str, float]:
+    """What the script printed, and the most memory that it held at once, in MB (10^6 bytes)."""
+    with tempfile.TemporaryFile("w+") as out:
+        process = subprocess.Popen(
+            [sys.executable, str(EXAMPLES / name), *map(str, arguments)], stdout=out, stderr=subprocess.STDOUT
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        out.seek(0)
+        printed = out.read()
+    assert process.returncode == 0, printed
+    return printed, usage.ru_maxrss * 1024 / 1e6
 
 
 def killed_after_a_checkpoint(name: str, folder: Path, *arguments: object) -> int:

@@ -23,7 +23,8 @@ def busy(seconds: float = 2.0) -> float:
         fields = [int(text) for text in Path("/proc/stat").read_text().splitlines()[0].split()[1:]]
         return sum(fields), fields[3] + fields[4]
 
-    (all_before, idle_before), _ = ticks(), time.sleep(seconds)
+    all_before, idle_before = ticks()
+    time.sleep(seconds)
     all_after, idle_after = ticks()
     return 1 - (idle_after - idle_before) / max(1, all_after - all_before)
 

@@ -18,7 +18,29 @@ from pathlib import Path
 import pytest
 
 WORKERS = os.environ.get("MAESTRO_TEST_WORKERS", "2")
-SUITES = ("unit", "e2e", "cluster", "node", "frameworks", "airflow")
+SUITES = {
+    "unit": "",
+    "e2e": "tests/e2e",
+    "cluster": "tests/cluster",
+    "node": "tests/node",
+    "frameworks": "tests/frameworks",
+    "airflow": "tests/airflow",
+    "clients": "tests/serving/grpc/test_official_clients_protocols.py",
+}
+"""Where each suite's tests are: those of a folder that bear the suite's mark, or one file, which skips itself where its environment is not named."""
+
+
+class _Anew:
+    """Drops what earlier runs recorded of the tests that run now."""
+
+    def __init__(self, record: Path) -> None:
+        self._record = record
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        if self._record.exists():
+            now = {item.nodeid for item in session.items}
+            lines = self._record.read_text().splitlines(keepends=True)
+            self._record.write_text("".join(line for line in lines if json.loads(line)["test"] not in now))
 
 
 class _LeftOut:
@@ -45,25 +67,19 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     suite, name, *rest = arguments
     record = Path(name).resolve()
+    left_out = _LeftOut()
+    plugins: list[object] = [left_out]
     if suite == "unit":
         record.unlink(missing_ok=True)
         where = ["-n", WORKERS, "--dist", "loadfile"]
     else:
-        _forget(record, f"tests/{suite}")
-        where = ["-m", suite, f"tests/{suite}"]
+        plugins.append(_Anew(record))
+        where = [SUITES[suite]] if SUITES[suite].endswith(".py") else ["-m", suite, SUITES[suite]]
     os.environ["MAESTRO_TEST_SHOWN"] = str(record)
-    left_out = _LeftOut()
     options = ["-q", "-rfE", "-p", "no:cacheprovider", "--durations=5", *where]
-    status = pytest.main([*options, *rest], plugins=[left_out])
+    status = pytest.main([*options, *rest], plugins=plugins)
     sys.stdout.write(left_out.line() + "\n")
     return int(status)
-
-
-def _forget(record: Path, folder: str) -> None:
-    """Drop what an earlier run of these tests recorded."""
-    if record.exists():
-        lines = record.read_text().splitlines(keepends=True)
-        record.write_text("".join(line for line in lines if not json.loads(line)["test"].startswith(f"{folder}/")))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -59,3 +61,32 @@ def test_a_context_that_does_not_exist_is_named(kubeconfig: Path) -> None:
     with pytest.raises(BadInput) as refused:
         Connection.load(context="theirs")
     assert refused.value.field == "context"
+
+
+@pytest.mark.parametrize("name", ["BearerToken", "authorization"])
+def test_a_token_is_sent_under_whichever_name_the_library_keeps_it(name: str) -> None:
+    from kubernetes.client import Configuration
+
+    sent: list[str | None] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            sent.append(self.headers.get("Authorization"))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        configuration = Configuration(host=f"http://127.0.0.1:{server.server_port}")
+        configuration.api_key[name] = "bearer of the pod"
+        Connection(configuration).request("GET", "/healthz", what="look")
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+    assert sent == ["bearer of the pod"]

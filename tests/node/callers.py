@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import threading
 import time
 from collections import Counter
+from functools import partial
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+import urllib3
 
 from maestro.clients.kubernetes.objects import Cluster, Ref
 
@@ -28,15 +31,27 @@ class Callers:
         rate: requests a second.
         host: the Host header.
         connections: how many; each request of `fresh` callers opens its own.
+        authority: whose certificate the server shows for `host`, where it speaks TLS.
+        key: of the API, where the server asks for one.
+        instance: the row that is asked for.
     """
 
     def __init__(
         self, url: str, model: str, *, rate: float = 60, host: str = "", connections: int = 3, fresh: bool = False,
-        instance: tuple[float, ...] = (1, 2, 3, 4, 5),
+        authority: Path | None = None, key: str = "", instance: tuple[float, ...] = (1, 2, 3, 4, 5),
     ) -> None:  # fmt: skip
         address = urlsplit(url)
-        self._host, self._port = str(address.hostname), int(address.port or 80)
+        self._pool: Any
+        if authority is None:
+            self._pool = partial(urllib3.HTTPConnectionPool, str(address.hostname), address.port or 80)
+        else:
+            self._pool = partial(
+                urllib3.HTTPSConnectionPool, str(address.hostname), address.port or 443, ca_certs=str(authority),
+                server_hostname=host, assert_hostname=host,
+            )  # fmt: skip
         self._headers = {"Content-Type": "application/json"} | ({"Host": host} if host else {})
+        if key:
+            self._headers["Authorization"] = f"Bearer {key}"
         self._model, self._instance, self._fresh = model, instance, fresh
         self._pause = connections / rate
         self._stop = threading.Event()
@@ -46,7 +61,7 @@ class Callers:
         ]
         self.answered = 0
         self.failures: list[str] = []
-        self.values: set[float] = set()
+        self.values: set[str] = set()
         self.by_arm: Counter[str] = Counter()
         self.by_version: Counter[str] = Counter()
 
@@ -67,32 +82,27 @@ class Callers:
         return counted
 
     def _run(self, number: int) -> None:
-        connection = http.client.HTTPConnection(self._host, self._port, timeout=10)
         asked = 0
-        while not self._stop.is_set():
-            asked += 1
-            self._ask(connection, f"{number}-{asked}-{time.monotonic_ns()}")
-            if self._fresh:
-                connection.close()
-            time.sleep(self._pause)
-        connection.close()
+        with self._pool(maxsize=1, retries=False, timeout=10) as pool:
+            while not self._stop.is_set():
+                asked += 1
+                self._ask(pool, f"{number}-{asked}-{time.monotonic_ns()}")
+                time.sleep(self._pause)
 
-    def _ask(self, connection: http.client.HTTPConnection, user: str) -> None:
-        body: dict[str, Any] = {"model": self._model, "instances": [list(self._instance)]}
+    def _ask(self, pool: urllib3.HTTPConnectionPool, user: str) -> None:
+        body = {"model": self._model, "instances": [list(self._instance)]}
+        headers = self._headers | {"x-maestro-unit": user} | ({"Connection": "close"} if self._fresh else {})
         try:
-            connection.request("POST", "/predict", json.dumps(body), self._headers | {"x-maestro-unit": user})
-            response = connection.getresponse()
-            content = response.read()
-        except (OSError, http.client.HTTPException) as error:
-            connection.close()
+            response = pool.request("POST", "/predict", body=json.dumps(body), headers=headers)
+        except urllib3.exceptions.HTTPError as error:
             with self._lock:
                 self.failures.append(f"{type(error).__name__}: {error}")
             return
         with self._lock:
             if response.status != 200:
-                self.failures.append(f"{response.status}: {content[:200].decode(errors='replace')}")
+                self.failures.append(f"{response.status}: {response.data[:200].decode(errors='replace')}")
                 return
             self.answered += 1
-            self.values |= set(json.loads(content)["predictions"])
+            self.values |= {json.dumps(value) for value in response.json()["predictions"]}
             self.by_arm[response.headers.get("x-maestro-arm", "none")] += 1
             self.by_version[response.headers.get("x-maestro-version", "none")] += 1

@@ -8,9 +8,9 @@ import httpx
 import pytest
 
 from maestro.clients.kubernetes.objects import Cluster
-from tests.cluster.platform_stage import kubectl
+from tests.cluster.platform_stage import kubectl, until
 from tests.node.installation import NAMESPACES, Installation, workloads
-from tests.node.reaching import inside
+from tests.node.reaching import forwarded, inside
 from tests.node.stand_ins.catalogue import NO_PROGRAM
 
 pytestmark = [pytest.mark.node, pytest.mark.timeout(1200)]
@@ -90,3 +90,15 @@ def test_applying_again_starts_nothing_anew(node: Cluster, installed: Installati
     before = pods()
     kubectl("apply", "--server-side", "--force-conflicts", "-k", "infrastructure/minikube")
     assert before <= pods()
+
+
+@pytest.mark.shows("J1", "J7", "J8", env="cluster")
+def test_prometheus_scrapes_every_program_of_ours_and_the_node(node: Cluster, installed: Installation) -> None:
+    ours = {"model-server", "control-plane", "worker", "kubelet", "cadvisor"}
+
+    def healthy() -> set[str]:
+        with forwarded("observability", "svc/prometheus", 9090) as url:
+            found = httpx.get(f"{url}/api/v1/targets", params={"state": "active"}, trust_env=False).json()["data"]
+        return {one["labels"]["job"] for one in found["activeTargets"] if one["health"] == "up"}
+
+    until(lambda: ours <= healthy(), f"not scraped: {ours - healthy()}", 90)

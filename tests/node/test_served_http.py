@@ -77,6 +77,6 @@ def test_a_killed_pod_is_replaced_and_serves_the_same(node: Cluster, installed: 
     with Callers(url, "sample") as callers:
         time.sleep(1)
     assert callers.failures == []
-    assert callers.values == {ANSWER}
+    assert callers.values == {json.dumps(ANSWER)}
     print(json.dumps({"model server back after s": round(time.monotonic() - began, 1)}))
     assert node.find(Ref("v1", "Pod", killed["metadata"]["name"], "ml-serving")) is None

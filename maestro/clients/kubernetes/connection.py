@@ -221,7 +221,8 @@ class Connection:
         headers = HTTPHeaderDict({"Accept": "application/json", "User-Agent": "maestro-ml"})
         for name, value in self._impersonated:
             headers.add(name, value)
-        token = self._configuration.get_api_key_with_prefix("authorization")
+        # a kubeconfig's token lies under the one name, a pod's under the other
+        token = self._configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
         if token:
             headers["Authorization"] = token
         payload = None

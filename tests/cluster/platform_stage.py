@@ -110,9 +110,9 @@ def install_optional(cluster: Cluster) -> set[str]:
 def training_operator(cluster: Cluster, folder: Path) -> Iterator[None]:
     """The real operator, as our manifest starts it and with the rights of its ServiceAccount alone, beside a simulated cluster."""
     bodies = list(yaml.safe_load_all((ROOT / "infrastructure/kubernetes/training-operator.yaml").read_text()))
-    ports = [_free_port() for _ in range(3)]
+    ports = [free_port() for _ in range(3)]
     environment = os.environ | {
-        "KUBECONFIG": str(_as_account(folder, "training-operator")), "MY_POD_NAMESPACE": TRAINING, "MY_POD_NAME": "operator",
+        "KUBECONFIG": str(as_account(folder, "training-operator")), "MY_POD_NAMESPACE": TRAINING, "MY_POD_NAME": "operator",
     }  # fmt: skip
     command = ["training-operator", *_arguments(bodies, folder), f"--webhook-server-port={ports[0]}",
                f"--metrics-bind-address=127.0.0.1:{ports[1]}", f"--health-probe-bind-address=127.0.0.1:{ports[2]}"]  # fmt: skip
@@ -155,9 +155,10 @@ def _arguments(bodies: list[dict[str, Any]], folder: Path) -> list[str]:
     return [one.replace(path, str(template)) for one in given if one != "--leader-elect"]
 
 
-def _as_account(folder: Path, account: str) -> Path:
+def as_account(folder: Path, account: str, namespace: str = TRAINING) -> Path:
+    """A kubeconfig by which a program acts with the rights of a ServiceAccount."""
     config = json.loads(kubectl("config", "view", "--raw", "--flatten", "--minify", "-o", "json"))
-    config["users"][0]["user"]["as"] = f"system:serviceaccount:{TRAINING}:{account}"
+    config["users"][0]["user"]["as"] = f"system:serviceaccount:{namespace}:{account}"
     path = folder / f"{account}.kubeconfig"
     path.write_text(json.dumps(config))
     return path
@@ -217,7 +218,8 @@ def _admitted(name: str) -> bool:
     return "created" in kubectl("create", "--dry-run=server", "-f", "-", given=json.dumps(job), check=False)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -30,8 +30,10 @@ from maestro.governance.rollouts import RolloutStatus, Step
 from maestro.governance.rollouts.rollback import instant_rollback
 from maestro.security.trust import load_trust
 from maestro.serving.targets import KubernetesTarget, kubernetes_target
+from maestro.serving.targets._route import Carried
+from maestro.serving.targets.httproute import HttpRoute
 from tests.cluster import stage
-from tests.cluster.platform_stage import until
+from tests.cluster.platform_stage import ROOT, until
 from tests.governance.conftest import OPS, Kit
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
@@ -105,7 +107,7 @@ CASES = [
 
 
 @pytest.mark.door
-@pytest.mark.shows("F1", "F2", "F5", "F6", "F7", "H1", env="cluster")
+@pytest.mark.shows("F1", "F2", "F3", "F5", "F6", "F7", "H1", env="cluster")
 @pytest.mark.parametrize(("strategy", "traffic"), CASES)
 def test_each_strategy_promotes(
     strategy: str,
@@ -138,6 +140,7 @@ def test_each_strategy_promotes(
 
 @pytest.mark.door
 @pytest.mark.shows("F4", env="cluster")
+@pytest.mark.shows("F8", env="cluster", accepted="a container runtime")
 def test_a_bad_challenger_is_rolled_back(
     kit: Kit,
     quick: RolloutPolicy,
@@ -182,6 +185,8 @@ def test_a_strategy_that_the_way_of_moving_cannot_carry_is_refused_before_anythi
     assert stage.versions_serving(cluster, place, "champion") == [first.version] * 2
 
 
+@pytest.mark.door
+@pytest.mark.shows("D9", "F10", env="cluster")
 def test_going_back_by_the_route_takes_seconds(
     kit: Kit,
     quick: RolloutPolicy,
@@ -393,6 +398,27 @@ def _events(kit: Kit, after: int = 0) -> list[Logged]:
 def _kubectl(*arguments: str) -> None:
     done = subprocess.run(["kubectl", *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_route_of_the_manifests_carries_weights_and_a_mirror_and_keeps_the_rest(
+    cluster: Cluster, place: str
+) -> None:
+    """The HTTPRoute of the optional part `gateway`: its matches, names and parents stay."""
+    bodies = yaml.safe_load_all((ROOT / "infrastructure/components/gateway/gateway.yaml").read_text())
+    (body,) = [body for body in bodies if body["kind"] == "HTTPRoute"]
+    body["metadata"]["namespace"] = place
+    ref = Ref.of(body)
+    cluster.delete(ref)
+    cluster.create(body)
+    route = HttpRoute(cluster, stage.serving(place, "httproute"))
+    before = cluster.get(ref)["spec"]
+    assert (route.read().weight, route.read().mirror) == (0, None)
+    for carried in (Carried(weight=1000, graph="g1"), Carried(weight=0, mirror=1.0, graph="g2")):
+        route.write(carried)
+        assert route.read() == carried
+    route.write(Carried(weight=0, graph="g3"))
+    after = cluster.get(ref)["spec"]
+    assert after == before
 
 
 def test_every_object_is_named_for_the_promised_commands(cluster: Cluster, place: str) -> None:

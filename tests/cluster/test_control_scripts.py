@@ -124,6 +124,7 @@ def control(
 
 
 @pytest.mark.shows("F1", "F2", "F5", "F6", "F7", env="cluster")
+@pytest.mark.shows("E8", env="cluster", accepted="GitHub's runner")
 def test_all_strategies_by_the_script_and_back(control: Control, cluster: Cluster, namespace: str) -> None:
     first = control.approved(f1=0.8)
     assert control.deploy(first, "--target", "kubernetes")["rollout"]["status"] == "promoted"

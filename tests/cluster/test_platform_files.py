@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from functools import partial
 
 import pytest
 import yaml
+from _pytest.mark import ParameterSet
 
 from maestro.clients.kubernetes import Cluster
 from tests.cluster.platform_stage import ROOT, install_optional, kubectl, maestro, make_volumes, simulated, until
@@ -24,6 +26,32 @@ BOX = {
     "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
 }  # fmt: skip
 OPTIONAL = ("infrastructure/components", "security/istio", "training/templates/trainer")
+SHOWS = {
+    "observability/jaeger": ("J4", "J6", "J7"), "monitoring/loki": ("J5",), "monitoring/prometheus": ("J1", "J3"),
+    "monitoring/grafana": ("J2", "I12", "B13"), "monitoring/drift": ("I5",), "serving/autoscaling/": ("G13",),
+    "operations/backup": ("L9",), "training/templates/": ("B2",), "training/examples/": ("B3",),
+}  # fmt: skip
+"""What a file alone promises, beside what every file does."""
+MAY_LACK = ("ray/", "kueue/", "trainer/", "trainer-training-job")
+"""Parts of paths whose definitions a toolchain may lack: a test that is skipped shows nothing, so these promise nothing."""
+
+
+EVIDENCE = {
+    name
+    for path in (ROOT / "security/compliance").glob("*.yaml")
+    for control in yaml.safe_load(path.read_text())["controls"]
+    for name in control["evidence"]
+}
+"""What the compliance maps point to."""
+
+
+def cases() -> Iterator[ParameterSet]:
+    """Every file, with what it shows."""
+    for path in FILES:
+        own = [name for start, ids in SHOWS.items() if path.startswith(start) for name in ids]
+        ids = ["N1", "K4", *own, *(["K6"] if path in EVIDENCE else [])]
+        marks = [pytest.mark.shows(*ids, env="cluster", accepted="a container runtime")]
+        yield pytest.param(path, marks=[] if any(part in path for part in MAY_LACK) else marks)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -55,8 +83,8 @@ def substance(path: str) -> dict[str, object]:
     }
 
 
-@pytest.mark.shows("N1", "B2", "K4", env="cluster", accepted="a container runtime")
-@pytest.mark.parametrize("path", FILES)
+@pytest.mark.door
+@pytest.mark.parametrize("path", cases())
 def test_a_file_works_alone_and_the_second_time_changes_nothing(cluster: Cluster, path: str) -> None:
     if path.startswith(OPTIONAL) and not served(cluster, path):
         pytest.skip("the definitions of an optional part are not in the toolchain")

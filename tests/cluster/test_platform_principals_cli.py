@@ -118,7 +118,7 @@ def as_(who: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token(who)}"}
 
 
-@pytest.mark.shows("K3", "K8", env="cluster")
+@pytest.mark.shows("K3", "K5", "K8", env="cluster")
 def test_the_first_principals_come_with_the_installation_and_make_the_others(pod: dict[str, str]) -> None:
     first, again = admit(pod), admit(pod)
     assert len(first["adopted"]) == len(KEYS)  # type: ignore[arg-type]  # a list of JSON
@@ -148,6 +148,11 @@ def test_the_first_principals_come_with_the_installation_and_make_the_others(pod
         assert client.get("/whoami", headers=as_("approver")).status_code == 401
     # the next pod takes the same ConfigMap in: what was revoked stays revoked
     assert admit(pod)["adopted"] == []
+    told = subprocess.run(
+        [sys.executable, "-m", "maestro", "audit", "verify", "--json"], capture_output=True, text=True, env=os.environ | pod,
+        check=False, timeout=60,
+    )  # fmt: skip
+    assert told.returncode == 0, told.stdout + told.stderr
     with api(pod) as client:
         assert client.get("/whoami", headers=as_("approver")).status_code == 401
 

@@ -73,7 +73,7 @@ def conditions(cluster: Cluster, kind: str, name: str) -> set[str]:
     return {entry["type"] for entry in status.get("conditions") or [] if entry["status"] == "True"}
 
 
-@pytest.mark.shows("B1", "B3", env="cluster", accepted="a container runtime")
+@pytest.mark.shows("B1", "B3", "B8", env="cluster", accepted="a container runtime")
 @pytest.mark.parametrize(
     ("path", "names"),
     [
@@ -113,6 +113,21 @@ def test_an_example_becomes_the_pods_that_the_guide_names(cluster: Cluster, path
 def test_a_template_is_a_job_as_it_is(cluster: Cluster, name: str) -> None:
     submit(template(name))
     until(lambda: len(pods(cluster, f"{name}-training-job")) == 2, "its pods")
+
+
+@pytest.mark.door
+@pytest.mark.shows("B2", "B46", env="cluster", accepted="a container runtime")
+def test_the_template_of_a_plain_job_runs_to_its_end(cluster: Cluster) -> None:
+    """One pod of any framework, in `ml-training`, by kubectl: let in, run, done."""
+    *_, body = yaml.safe_load_all((ROOT / "training/templates/generic-training-job.yaml").read_text())
+    name, place = body["metadata"]["name"], body["metadata"]["namespace"]
+    kubectl("delete", "job", name, "-n", place, "--ignore-not-found", "--wait=true")
+    body["spec"]["template"]["metadata"].setdefault("annotations", {})["simulation/seconds"] = "1"
+    kubectl("apply", "-f", "training/templates/generic-training-job.yaml")
+    kubectl("delete", "job", name, "-n", place, "--wait=true")
+    submit(body)
+    kubectl("wait", "--for=condition=complete", f"job/{name}", "-n", place, "--timeout=60s")
+    kubectl("delete", "job", name, "-n", place, "--wait=true")
 
 
 @pytest.mark.shows("B7", env="cluster")

@@ -13,6 +13,8 @@ from maestro.operations.platform.quantities import quantity
 from tests.manifests.objects import ROOT, Body, kustomizations, read
 from tests.manifests.overlays import COMPONENTS, FOLDERS, built, with_component
 
+pytestmark = pytest.mark.door  # kubectl builds each of them
+
 JOBS = {"TFJob", "PyTorchJob", "XGBoostJob", "PaddleJob", "MPIJob", "JAXJob", "TrainJob", "Job"}
 
 

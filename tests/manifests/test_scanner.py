@@ -32,7 +32,6 @@ def scan() -> list[dict[str, Any]]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.shows("K4", "K8", env="cluster")
 def test_no_finding_without_an_explanation() -> None:
     left = []
     for one in scan():

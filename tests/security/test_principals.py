@@ -15,7 +15,7 @@ from maestro.core.clock import ManualClock
 from maestro.core.errors import BadInput, Conflict, NotFound, Refused, Unauthenticated, Unreachable
 from maestro.core.principals import SYSTEM, Principal, PrincipalRole
 from maestro.security.audit import AuditLog
-from maestro.security.credential import Credential
+from maestro.security.credential import Credential, KeyVerifier
 from maestro.security.principals import PrincipalStore
 from maestro.security.verifiers import KeyVerifiers
 
@@ -219,3 +219,20 @@ def test_every_change_is_in_the_audit_log_and_no_secret_is(database: Database, c
     assert [entry.action for entry in told] == ["principal.create", "key.mint", "key.revoke", "principal.disable"]
     assert {entry.actor for entry in told} == {"human:root"}
     assert token.split("_", 2)[2] not in str([entry.document() for entry in told])
+
+
+def test_keys_made_outside_are_taken_in_once_and_stay_revoked(store: PrincipalStore, clock: ManualClock) -> None:
+    """As an installation brings them: by their verifiers, which hold no secret."""
+    first, second = Credential.mint(), Credential.mint()
+    brought = [KeyVerifier(key_id=one.key_id, secret_hash=one.secret_hash, principal=ADA) for one in (first, second)]
+    assert store.adopt(brought[:1]) == (first.key_id,)
+    assert store.authenticate(first.token) == ADA
+    store.revoke_key(first.key_id)
+    clock.sleep(1)
+    assert store.adopt(brought) == (second.key_id,)
+    assert store.adopt(brought) == ()
+    with pytest.raises(Unauthenticated, match="revoked"):
+        store.authenticate(first.token)
+    assert store.authenticate(second.token) == ADA
+    with pytest.raises(BadInput):
+        store.adopt([KeyVerifier(key_id="f" * 16, secret_hash=first.secret_hash, principal=SYSTEM)])

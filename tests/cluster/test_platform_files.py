@@ -84,7 +84,7 @@ def substance(path: str) -> dict[str, object]:
 
 
 @pytest.mark.door
-@pytest.mark.parametrize("path", cases())
+@pytest.mark.parametrize("path", list(cases()))
 def test_a_file_works_alone_and_the_second_time_changes_nothing(cluster: Cluster, path: str) -> None:
     if path.startswith(OPTIONAL) and not served(cluster, path):
         pytest.skip("the definitions of an optional part are not in the toolchain")

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from maestro.cli.console import JsonFlag, emit, out, table
-from maestro.cli.train import follow
+from maestro.cli.following import follow
 from maestro.clients.api import ApiClient
 from maestro.core.errors import BadInput, NegativeVerdict
 from maestro.core.money import format_usd

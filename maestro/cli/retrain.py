@@ -107,7 +107,11 @@ def _told(client: ApiClient, study: dict[str, Any], job: dict[str, Any], version
 
 
 def _bump(before: str | None, after: str) -> str | None:
-    """Which part of the number was raised; None for a first version."""
+    """Which part of the number was raised; None for a first version.
+
+    >>> _bump(None, "1.0.0"), _bump("1.2.3", "2.0.0"), _bump("1.2.3", "1.3.0"), _bump("1.2.3", "1.2.4")
+    (None, 'major', 'minor', 'patch')
+    """
     if before is None:
         return None
     old, new = parse_version(before), parse_version(after)

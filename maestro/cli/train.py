@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +11,11 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
-from maestro.cli.console import JsonFlag, emit, out, progress, read_yaml, table
+from maestro.cli.console import JsonFlag, emit, out, read_yaml, table
+from maestro.cli.following import end_with, follow, why
+from maestro.cli.retrain import retrain
 from maestro.clients.api import ApiClient
-from maestro.core.errors import BadInput, NegativeVerdict, Unreachable, from_validation
+from maestro.core.errors import BadInput, NegativeVerdict, from_validation
 from maestro.core.jobs import JobRequest, JobStatus, Priority
 from maestro.core.money import format_usd
 
@@ -22,8 +23,9 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
-    help="Submit, list, follow, cancel and retry training jobs.",
+    help="Submit, list, follow, cancel and retry training jobs; retrain a model in full.",
 )
+app.command()(retrain)
 
 JobId = Annotated[str, typer.Argument(help="The job's id.")]
 WaitFlag = Annotated[bool, typer.Option("--wait", help="Follow the job to its end; exit 1 when it fails.")]
@@ -73,7 +75,7 @@ def submit(
         job = follow(client, job["id"], quiet=as_json)
     emit(job, as_json=as_json, human=lambda: _show(job))
     if wait:
-        _exit_with(job, as_json)
+        end_with(job, as_json)
 
 
 @app.command()
@@ -170,7 +172,7 @@ def follow_job(job_id: JobId, as_json: JsonFlag = False) -> None:
     """Follow a job to its end; exit 1 when it fails."""
     job = follow(ApiClient.of(), job_id, quiet=as_json)
     emit(job, as_json=as_json, human=lambda: _show(job))
-    _exit_with(job, as_json)
+    end_with(job, as_json)
 
 
 @app.command()
@@ -189,7 +191,7 @@ def retry(job_id: JobId, wait: WaitFlag = False, as_json: JsonFlag = False) -> N
         job = follow(client, job["id"], quiet=as_json)
     emit(job, as_json=as_json, human=lambda: _show(job))
     if wait:
-        _exit_with(job, as_json)
+        end_with(job, as_json)
 
 
 @app.command()
@@ -223,44 +225,6 @@ def stats(
         table(f"Jobs ({found['total']}), cost {format_usd(found['cost_usd_micros'])}", ["status", "jobs"], rows)
 
     emit(found, as_json=as_json, human=show_stats)
-
-
-def follow(client: ApiClient, job_id: str, *, quiet: bool = False) -> dict[str, Any]:
-    """Wait for a job's end, with a bar; a stream that breaks is opened again for a minute.
-
-    Raises:
-        Unreachable: the API stayed away.
-    """
-    with progress(f"job {job_id}") as bar:
-        lost_at: float | None = None
-        while True:
-            try:
-                for event in client.events(f"{_BASE}/jobs/{job_id}/progress"):
-                    lost_at = None
-                    data = json.loads(event.get("data", "{}"))
-                    queue = data.get("queue")
-                    words = f"place {queue['position']}: {queue['reason']}" if queue else str(data.get("message") or "")
-                    if not quiet:
-                        bar.update(float(data.get("progress", 0.0)), words)
-                    if event.get("event") == "end":
-                        job: dict[str, Any] = client.get(f"{_BASE}/jobs/{job_id}")
-                        return job
-            except Unreachable:
-                lost_at = lost_at or time.monotonic()
-                if time.monotonic() - lost_at > 60:
-                    raise
-            time.sleep(0.5)
-
-
-def _exit_with(job: dict[str, Any], as_json: bool) -> None:
-    """End with status 1 when a job did not complete; a person is told why, a script has read it in the document."""
-    if job["status"] == JobStatus.COMPLETED:
-        return
-    if as_json:
-        raise typer.Exit(NegativeVerdict.exit_code)
-    raise NegativeVerdict(
-        f"job {job['id']} {job['status']}: {_why(job)}", remedy=f"see `maestro train logs {job['id']}`"
-    )
 
 
 def _request(
@@ -327,15 +291,9 @@ def _show(job: dict[str, Any]) -> None:
         rows.append(("estimate", f"{job['estimate']['seconds']:g} s ({job['estimate']['basis']})"))
     rows += [(name, f"{value:.4g}") for name, value in sorted((result.get("metrics") or {}).items())]
     if job.get("error"):
-        rows.append(("error", _why(job)))
+        rows.append(("error", why(job)))
     table(job["name"], ["", ""], rows)
 
 
 def _took(job: dict[str, Any]) -> str:
     return f"{job['duration_s']:.1f} s" if job.get("duration_s") is not None else ""
-
-
-def _why(job: dict[str, Any]) -> str:
-    error = job.get("error") or {}
-    remedy = f" → {error['remedy']}" if error.get("remedy") else ""
-    return f"{error.get('detail') or job.get('message') or ''}{remedy}"

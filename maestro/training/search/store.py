@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, delete, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from maestro.clients.database.schema.training import ai_training_jobs as jobs
@@ -110,7 +110,8 @@ class StudyStore:
         submitted = self._jobs.submit(job, by, key)
         with self._database.begin() as connection:
             connection.execute(
-                update(studies).where(studies.c.id == study_id)
+                # a key that was sent again names the job that the study has already, which may have ended
+                update(studies).where(studies.c.id == study_id, or_(studies.c.job_id.is_(None), studies.c.job_id != submitted.id))
                 .values(
                     status=submitted.status, request=request.document(), finished_at=None, error=None, job_id=submitted.id
                 )

@@ -101,12 +101,11 @@ class Queue:
         """The job's place and why it waits, in words; None once it has started."""
         if job.status is not JobStatus.QUEUED:
             return None
-        found = self.places([job]).get(job.id)
-        if found is not None:
-            return found
         with self._store.database.read() as connection:
             ahead = jobs_before(connection, job)
-        return QueuePlace(position=ahead + 1, reason=f"waits: {ahead} jobs are before it")
+        # far behind, the turns of those at the head say nothing of it
+        found = self.places([job]).get(job.id) if ahead < LOOK_AHEAD else None
+        return found or QueuePlace(position=ahead + 1, reason=f"waits: {ahead} jobs are before it")
 
     def places(self, wanted: Sequence[Job]) -> dict[str, QueuePlace]:
         """The places of those jobs that are among the first 500 of the queue, by one look at it."""

@@ -80,6 +80,11 @@ class Home:
         return self.root / "exposures"
 
     @property
+    def payloads(self) -> Path:
+        """`<model>/<version>/`: a sample of what was asked and answered, without personal data."""
+        return self.root / "payloads"
+
+    @property
     def logs(self) -> Path:
         """One file a service."""
         return self.root / "logs"

@@ -55,6 +55,10 @@ class ServingSettings(BaseModel):
     exposure_queue: int = Field(
         default=100_000, gt=0, description="exposures waiting to be written; more are dropped and counted"
     )
+    payload_rows_per_s: float = Field(
+        default=0.0, ge=0, description="answered rows a second that are kept, without personal data; 0 keeps none"
+    )
+    payload_bytes: int = Field(default=64 * 2**20, gt=0, description="of kept rows; the oldest are removed first")
 
 
 class TrainingSettings(BaseModel):

@@ -14,6 +14,7 @@ from maestro.serving.protocols.health import health_routes
 from maestro.serving.protocols.metadata import metadata_routes
 from maestro.serving.protocols.openapi import inference_paths
 from maestro.serving.protocols.problems import handle_errors
+from maestro.serving.protocols.repository import repository_routes
 from maestro.serving.protocols.rewards import reward_routes
 from maestro.serving.server import ModelServer
 
@@ -22,8 +23,8 @@ def create_app(server: ModelServer) -> FastAPI:
     """The ASGI application of a server that has been started."""
     app = FastAPI(title="Maestro model server", version=version("maestro-ml"), redoc_url=None)
     handle_errors(app)
-    for routes in (health_routes(server), metadata_routes(server), admin_routes(server), reward_routes(server)):
-        app.include_router(routes)
+    for routes in (health_routes, metadata_routes, repository_routes, admin_routes, reward_routes):
+        app.include_router(routes(server))
     _document(app)
     if tracing():
         app.add_middleware(TraceRequests)

@@ -6,11 +6,13 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
 from maestro.core.graph import InferenceGraph, ModelNode, RemoteNode
+from maestro.serving.breaker import CircuitBreaker
 from maestro.serving.graph import arm_names, build_graph
 from maestro.serving.graph._base import Build, GraphNode, Observation
 from maestro.serving.graph.model import ModelNodeRunner
 from maestro.serving.loaded import LoadedVersion
 from maestro.serving.metrics import ServerMetrics
+from maestro.serving.sampling import Sampler
 from maestro.serving.served import ServedGraph
 
 if TYPE_CHECKING:
@@ -34,6 +36,8 @@ def assemble(
     spawn: Spawn,
     client: Callable[[], httpx.AsyncClient],
     policies: Policies | None,
+    breaker: Callable[[str], CircuitBreaker],
+    sampler: Sampler | None,
 ) -> ServedGraph:
     """A revision that is ready to answer.
 
@@ -44,6 +48,8 @@ def assemble(
         observe: called with each first attempt of an arm.
         spawn: starts work that nobody waits for.
         client: gives what asks remote nodes.
+        breaker: the circuit breaker of a remote node, by its address.
+        sampler: takes some of the rows and answers of each arm.
 
     Raises:
         BadInput: a node of a kind that cannot run here; contracts of a split's arms that break each other.
@@ -60,7 +66,7 @@ def assemble(
             RemoteRunner,  # its library is large, and most graphs have no use for it
         )
 
-        return RemoteRunner(name, node.url, node.timeout_ms / 1000, client())
+        return RemoteRunner(name, node.url, node.timeout_ms / 1000, client(), breaker(node.url))
 
     build = Build(
         graph,
@@ -69,6 +75,7 @@ def assemble(
         lambda seen: observe(model, seen),
         lambda work: spawn(_held(holder[0], work)),
         policies=policies,
+        sampler=sampler,
     )
     root = build_graph(build)
     arms = tuple((name, build.nodes[name].version) for name in arm_names(graph))

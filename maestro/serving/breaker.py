@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from enum import IntEnum
+from typing import Protocol
 
 _BUCKETS = 10
 
@@ -15,6 +16,39 @@ class BreakerState(IntEnum):
     CLOSED = 0
     HALF_OPEN = 1
     OPEN = 2
+
+
+class CircuitBreaker(Protocol):
+    """What stands between callers and a component that may fail.
+
+    Obligations: `ticket` gives None when the attempt must not be made; every ticket is handed to `record` or `release` once; `answered` says that an
+    attempt went well while the state was CLOSED, without a ticket, and costs next to nothing; none of them raises. It belongs to one event loop.
+    """
+
+    @property
+    def state(self) -> BreakerState:
+        """The state now."""
+        ...
+
+    def answered(self) -> None:
+        """An attempt went well while it was closed."""
+        ...
+
+    async def ticket(self) -> int | None:
+        """A ticket to make one attempt; None when it must not be made."""
+        ...
+
+    def record(self, ticket: int | None, *, ok: bool) -> None:
+        """Say how an attempt ended."""
+        ...
+
+    def release(self, ticket: int | None) -> None:
+        """Hand a ticket back: the attempt was not made, or says nothing about the component."""
+        ...
+
+    def retry_after_s(self) -> float:
+        """Seconds until an attempt may be let through."""
+        ...
 
 
 class Breaker:
@@ -96,6 +130,32 @@ class Breaker:
         self._probing.append(now)
         return self._epoch
 
+    async def ticket(self) -> int | None:
+        """As `admit`."""
+        return self.admit()
+
+    def answered(self) -> None:
+        """An attempt went well while it was closed."""
+        if self._state is BreakerState.CLOSED:
+            self._count(1, 0)
+
+    def ended(self, ok: int, failed: int) -> None:
+        """Attempts that others made while it was closed, and how they ended; in any other state they count for nothing."""
+        if self._state is BreakerState.CLOSED and ok + failed > 0:
+            self._count(ok + failed, failed)
+            if failed:
+                self._judge()
+
+    @property
+    def epoch(self) -> int:
+        """How often the state has changed: the ticket of a closed breaker."""
+        return self._epoch
+
+    @property
+    def told(self) -> tuple[BreakerState, float]:
+        """The state as it was last entered, and until when an open one stays open, by its clock."""
+        return self._state, self._until
+
     def record(self, ticket: int | None, *, ok: bool) -> None:
         """Say how an attempt ended. A ticket of an earlier state, or None, counts for nothing."""
         if ticket is None or ticket != self._epoch:
@@ -112,11 +172,9 @@ class Breaker:
                 self._open_s = self._cool_down_s
                 self._enter(BreakerState.CLOSED)
             return
-        self._count(ok)
+        self._count(1, not ok)
         if not ok:
-            attempts, failures = sum(self._ended), sum(self._failed)
-            if attempts >= self._volume and failures >= self._share * attempts:
-                self._open()
+            self._judge()
 
     def release(self, ticket: int | None) -> None:
         """Hand a ticket back unused: the attempt was not made, or says nothing about the component (rows at fault)."""
@@ -126,6 +184,11 @@ class Breaker:
     def retry_after_s(self) -> float:
         """Seconds until an attempt may be let through; 0 when one may be now."""
         return max(0.0, self._until - self._now()) if self._state is BreakerState.OPEN else 0.0
+
+    def _judge(self) -> None:
+        attempts, failures = sum(self._ended), sum(self._failed)
+        if attempts >= self._volume and failures >= self._share * attempts:
+            self._open()
 
     def _open(self) -> None:
         self._until = self._now() + self._open_s
@@ -143,10 +206,10 @@ class Breaker:
         self._failed = [0] * _BUCKETS
         self._latest = int(self._now() / self._width)
 
-    def _count(self, ok: bool) -> None:
+    def _count(self, attempts: int, failures: int) -> None:
         slot = int(self._now() / self._width)
         for passed in range(max(self._latest + 1, slot - _BUCKETS + 1), slot + 1):
             self._ended[passed % _BUCKETS] = self._failed[passed % _BUCKETS] = 0
         self._latest = max(slot, self._latest)
-        self._ended[slot % _BUCKETS] += 1
-        self._failed[slot % _BUCKETS] += not ok
+        self._ended[slot % _BUCKETS] += attempts
+        self._failed[slot % _BUCKETS] += failures

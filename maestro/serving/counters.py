@@ -76,6 +76,13 @@ class Bank:
         start, size = place
         return self._cells[start : start + size]
 
+    def find(self, key: Key) -> Cells | None:
+        """The row called `key` of another writer, which goes on changing; None when it has made none."""
+        if key not in self._places:
+            self._follow()
+        place = self._places.get(key)
+        return None if place is None else self._cells[place[0] : place[0] + place[1]]
+
     def rows(self) -> Iterator[tuple[Key, NDArray[np.float64]]]:
         """Every row as it stands."""
         self._follow()

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from maestro.core.errors import BadInput, NotFound, Refused, TooLarge, TooManyRequests, Unreachable
+from maestro.serving.breaker import Breaker
 from maestro.serving.caches import FeatureLookup
 from maestro.serving.graph._base import ANY_KEY, NOBODY, Answer, Call, Unit
 from maestro.serving.metrics import ServerMetrics
@@ -75,6 +76,7 @@ class DataPlane:
         features: where features come from by entity; None when there is no feature store.
         max_rows: rows in one request.
         queue_limit: requests under way at once; more are refused.
+        feature_breaker: the feature store's; one of its own when None.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class DataPlane:
         queue_limit: int,
         feature_cache_bytes: int = 0,
         feature_cache_ttl_s: float = 1.0,
+        feature_breaker: Breaker | None = None,
     ) -> None:
         self.graphs: dict[str, ServedGraph] = {}
         self.metrics = metrics
@@ -101,6 +104,7 @@ class DataPlane:
                 timeout_s=FEATURES_TIMEOUT_S,
                 max_bytes=feature_cache_bytes,
                 ttl_s=feature_cache_ttl_s,
+                breaker=feature_breaker,
             )
 
     def served(self, model: str | None) -> ServedGraph:
@@ -283,7 +287,6 @@ class DataPlane:
                 counts = lookup.counts
                 self.metrics.cache(counts.name, counts.hits, counts.misses)
                 counts.hits = counts.misses = 0
-            self.metrics.breaker("feature store", lookup.breaker.state)
 
     async def warm_up(self, served: ServedGraph) -> None:
         """Open the feature store when the graph's callers may need it; a store that is away delays a graph and does not stop it."""

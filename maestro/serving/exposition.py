@@ -14,7 +14,6 @@ from maestro.core.metric_names import METRICS
 from maestro.serving.counters import Key
 from maestro.serving.metrics import (
     ARM,
-    BREAKER,
     CACHE,
     INFLIGHT,
     OUTCOMES,
@@ -69,7 +68,6 @@ class _Collector:
         yield _counter("maestro_shadow_copies_total", counts(SHADOW))
         yield _gauge("maestro_inference_inflight", counts(INFLIGHT))
         yield _gauge("maestro_inference_queue_depth", counts(QUEUE) or [((), 0.0)])
-        yield _gauge("maestro_breaker_state", _worst(metrics, BREAKER))
         yield _gauge("maestro_serving_unsigned", [((), float(metrics.unsigned_allowed))])
         yield _counter("maestro_model_swaps_total", [((key,), value) for key, value in metrics.swaps.items()])
         yield _counter("maestro_labels_total", metrics.labels.items())
@@ -77,16 +75,6 @@ class _Collector:
         for source in metrics.sources:
             for name, values in source():
                 yield (_counter if name.endswith("_total") else _gauge)(name, values)
-
-
-def _worst(metrics: ServerMetrics, kind: str) -> list[tuple[Key, float]]:
-    # What is open in any process is open: states are not added up.
-    states: dict[Key, float] = {}
-    for bank in metrics.banks():
-        for key, row in bank.rows():
-            if key[0] == kind:
-                states[key[1:]] = max(states.get(key[1:], 0.0), float(row[0]))
-    return list(states.items())
 
 
 def _counter(name: str, values: Iterable[tuple[Key, float]]) -> CounterMetricFamily:

@@ -12,12 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from maestro.core.clock import Clock
 from maestro.core.exposure import COLUMNS, reward_id_of
 from maestro.core.model import format_time
+from maestro.serving import arrow
 from maestro.serving.graph._base import Observation
 from maestro.serving.graph.drawn import Drawn
 from maestro.serving.units import UnitHasher
@@ -168,32 +166,10 @@ _TEXT = frozenset(["at", "experiment", "unit", "arm", "version", "snapshot", "re
 
 
 def _column(pa: Any, name: str, values: Sequence[Any]) -> Any:
-    """A column as an Arrow array, made from its buffers: the convenient constructors import pandas wherever it is installed."""
     if name in _TEXT:
-        encoded = [b"" if value is None else value.encode() for value in values]
-        offsets = _offsets([len(value) for value in encoded])
-        return pa.Array.from_buffers(
-            pa.string(), len(values), [_validity(pa, values), pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded))]
-        )
+        return arrow.texts(pa, values)
     if name == "context":
-        flat = np.array([number for value in values for number in value or ()], dtype="<f8")
-        offsets = _offsets([len(value or ()) for value in values])
-        child = pa.Array.from_buffers(pa.float64(), len(flat), [None, pa.py_buffer(flat)])
-        return pa.Array.from_buffers(
-            pa.list_(pa.float64()), len(values), [_validity(pa, values), pa.py_buffer(offsets)], children=[child]
-        )
+        return arrow.vectors(pa, values)
     if name == "error":
-        bits = np.packbits(np.array(values, dtype=bool), bitorder="little")
-        return pa.Array.from_buffers(pa.bool_(), len(values), [None, pa.py_buffer(bits)])
-    kind, dtype = (pa.int64(), "<i8") if name == "revision" else (pa.float64(), "<f8")
-    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(np.array(values, dtype=dtype))])
-
-
-def _offsets(lengths: list[int]) -> NDArray[np.int32]:
-    return np.concatenate([[0], np.cumsum(lengths)]).astype("<i4")
-
-
-def _validity(pa: Any, values: Sequence[Any]) -> Any:
-    if all(value is not None for value in values):
-        return None
-    return pa.py_buffer(np.packbits([value is not None for value in values], bitorder="little"))
+        return arrow.truths(pa, values)
+    return arrow.wholes(pa, values) if name == "revision" else arrow.numbers(pa, values)

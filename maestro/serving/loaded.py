@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from maestro.core.contract import ModelContract
 from maestro.serving.batching import Batcher
-from maestro.serving.breaker import Breaker
+from maestro.serving.breaker import Breaker, CircuitBreaker
 from maestro.serving.caches import PredictionCache
 from maestro.serving.contract import Validator
 from maestro.serving.runtimes._base import ModelRuntime
@@ -50,7 +50,7 @@ class LoadedVersion:
         self.trained = trained
         self.folder = folder
         self.signed = signed
-        self.breaker = Breaker()
+        self.breaker: CircuitBreaker = Breaker()  # replaced by its server's own
         self.answers: PredictionCache | None = None  # set where its process remembers answers
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"predict-{version}")
         self.batcher = Batcher(runtime, self._executor, limit=queue_limit)

@@ -16,8 +16,8 @@ OUTCOMES = ("ok", "error", "timeout", "contract")
 """What an arm's own first attempt came to."""
 
 ROW_BUCKETS = METRICS["maestro_inference_batch_size"].buckets
-ARM, ROWS, RESPONSE, RESPONSE_LATENCY, RANGE, INFLIGHT, BREAKER, CACHE, QUEUE, LOST = (
-    "arm", "rows", "response", "response_latency", "range", "inflight", "breaker", "cache", "queue", "lost",
+ARM, ROWS, RESPONSE, RESPONSE_LATENCY, RANGE, INFLIGHT, CACHE, QUEUE, LOST = (
+    "arm", "rows", "response", "response_latency", "range", "inflight", "cache", "queue", "lost",
 )  # fmt: skip
 SHADOW = "shadow"
 
@@ -185,10 +185,6 @@ class ServerMetrics:
     def shadow(self, model: str, node: str, result: str, rows: int) -> None:
         """Count rows that a mirror got a copy of: agree, differ, failed, dropped."""
         self._add((SHADOW, model, node, result), rows)
-
-    def breaker(self, model: str, state: int) -> None:
-        """Set the state of a model's circuit breaker: 0 closed, 1 half open, 2 open."""
-        self._set((BREAKER, model), state)
 
     def queue(self, depth: int) -> None:
         """Set how many requests wait for a model."""

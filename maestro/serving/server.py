@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from maestro.clients.home import Home
 from maestro.core.clock import Clock, SystemClock
@@ -18,6 +18,7 @@ from maestro.core.seams import Reading
 from maestro.core.settings import Settings
 from maestro.observability.notifier import create_notifier
 from maestro.serving.auth import ServerAuth, oidc_settings
+from maestro.serving.breakers import Breakers
 from maestro.serving.caches import PredictionCache
 from maestro.serving.dataplane import DataPlane, FeatureSource
 from maestro.serving.evidence import Evidence
@@ -26,16 +27,15 @@ from maestro.serving.graph._base import Observation
 from maestro.serving.labels import LabelIntake
 from maestro.serving.loading import VersionLoader
 from maestro.serving.metrics import ServerMetrics
+from maestro.serving.payloads import PayloadLog
 from maestro.serving.policies import Policies
 from maestro.serving.rewards import RewardIntake
 from maestro.serving.runtimes import RuntimeFactory, Runtimes
+from maestro.serving.sampling import Sample, Sampler
 from maestro.serving.served import ServedGraph
 from maestro.serving.streaming import StreamMonitor
 from maestro.serving.swap import GraphFollower
 from maestro.serving.units import UnitHasher
-
-if TYPE_CHECKING:
-    from maestro.serving.protocols.grpc.door import GrpcDoor
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +43,8 @@ START_S = 5.0
 """How long the port stays closed for versions that are loading."""
 SAMPLE = "sample"
 """The model that an installation serves until something was released (`maestro.serving.sample`)."""
+STORE = "feature store"
+"""What metrics call the circuit breaker of the feature store."""
 ENVIRONMENT = "production"
 """The environment whose statements count, unless another is named."""
 
@@ -69,6 +71,8 @@ class ModelServer:
         serving = self.options.serving
         self._private = tempfile.TemporaryDirectory(prefix="maestro-serving-", ignore_cleanup_errors=True)
         self.metrics = ServerMetrics(unsigned_allowed=serving.allow_unsigned)
+        self.breakers = Breakers()
+        self.metrics.sources.append(self.breakers.series)
         self.plane = DataPlane(
             self.metrics,
             features=self.features,
@@ -76,6 +80,7 @@ class ModelServer:
             queue_limit=serving.queue_limit,
             feature_cache_bytes=serving.feature_cache_bytes,
             feature_cache_ttl_s=serving.feature_cache_ttl_s,
+            feature_breaker=None if self.features is None else self.breakers.of(STORE, STORE),
         )
         self.oidc = oidc_settings(serving)
         self.auth = ServerAuth(serving.auth, self.home.server_keys, self.clock, oidc=self.oidc)
@@ -90,6 +95,9 @@ class ModelServer:
         self.rewards = RewardIntake(self.home.exposures, self.plane, self.hasher)
         self.streams = StreamMonitor(alert=create_notifier(self.options.notify).notify)
         self.metrics.sources.append(lambda: self.streams.series())
+        self.payloads = PayloadLog(
+            self.home.payloads, self.clock, rows_per_s=serving.payload_rows_per_s, max_bytes=serving.payload_bytes
+        )
         loader = VersionLoader(
             self.home,
             Path(self._private.name),
@@ -110,9 +118,10 @@ class ModelServer:
             poll_s=serving.graph_poll_s,
             policies=self.policies,
             answers=PredictionCache(max_bytes=serving.prediction_cache_bytes, ttl_s=serving.prediction_cache_ttl_s),
+            breakers=self.breakers,
+            sampler=Sampler(self.watch),
         )
         self.draining = False
-        self.grpc: GrpcDoor | None = None
         self.grpc_port: int | None = None
         self.workers_ready: Callable[[], bool] = lambda: True
         self._following: asyncio.Task[None] | None = None
@@ -126,19 +135,11 @@ class ModelServer:
         """Serve what the graph files say, and follow them. What takes longer to load is served when it has; readiness tells."""
         await self.follower.look()
         await self.follower.settle(START_S)
-        if self.options.serving.grpc is not None:
-            # Its library is large, and most servers have no use for it.
-            from maestro.serving.protocols.grpc.door import GrpcDoor
-
-            self.grpc = GrpcDoor(self)
-            self.grpc_port = await self.grpc.start(self.options.serving.grpc)
         self._following = asyncio.get_running_loop().create_task(self.follower.run())
 
     async def stop(self) -> None:
         """Write what waits to be written, end model processes."""
         self.draining = True
-        if self.grpc is not None:
-            await self.grpc.stop(5.0)
         if self._following is not None:
             self._following.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -146,6 +147,7 @@ class ModelServer:
         await self.follower.close()
         await asyncio.to_thread(self.exposures.close)
         await asyncio.to_thread(self.streams.close)
+        await asyncio.to_thread(self.payloads.close)
         self.evidence.close()
         self.rewards.close()
         self.plane.close()
@@ -213,10 +215,14 @@ class ModelServer:
         try:
             self.evidence.observe(model, seen)
             self.exposures.observe(model, seen)
-            self.streams.observe(model, seen)
         except Exception:  # an answer is not withheld because it cannot be recorded; what is lost freezes the rollout
             log.exception("an attempt of %s could not be recorded", model)
             self.evidence.dropped += 1
+
+    def watch(self, sample: Sample) -> None:
+        """Have a sample of the traffic looked at for drift, and kept where that is asked for."""
+        self.streams.offer(sample)
+        self.payloads.offer(sample)
 
     def _out_of_range(self, model: str, feature: str, count: int) -> None:
         self.metrics.out_of_range(model, feature, count)

@@ -24,11 +24,13 @@ from maestro.core.versions import parse_version
 from maestro.security.statements import Purpose
 from maestro.serving.admission import purposes
 from maestro.serving.assembly import Observer, assemble
+from maestro.serving.breakers import Breakers
 from maestro.serving.caches import PredictionCache
 from maestro.serving.dataplane import DataPlane
 from maestro.serving.loaded import LoadedVersion
 from maestro.serving.loading import VersionLoader
 from maestro.serving.policies import Policies
+from maestro.serving.sampling import Sampler
 from maestro.serving.served import ServedGraph
 
 log = logging.getLogger(__name__)
@@ -80,6 +82,8 @@ class GraphFollower:
         observe: called with each first attempt of an arm.
         policies: what bandits act on; None refuses them.
         answers: what the versions loaded here remember of their answers.
+        breakers: those of the server; its own when None.
+        sampler: takes some of the rows and answers of each arm.
     """
 
     def __init__(
@@ -94,6 +98,8 @@ class GraphFollower:
         poll_s: float,
         policies: Policies | None = None,
         answers: PredictionCache | None = None,
+        breakers: Breakers | None = None,
+        sampler: Sampler | None = None,
     ) -> None:
         self.refusals: dict[str, Refusal] = {}
         self.previous: dict[str, ServedGraph] = {}
@@ -107,6 +113,8 @@ class GraphFollower:
         self._poll_s = poll_s
         self._policies = policies
         self._answers = answers
+        self._breakers = breakers or Breakers()
+        self._sampler = sampler
         self._tried: dict[str, tuple[object, ...]] = {}
         self._refused: dict[str, InferenceGraph] = {}
         self._loaded: dict[str, LoadedVersion] = {}
@@ -266,6 +274,7 @@ class GraphFollower:
                 return loaded
             loaded = await asyncio.to_thread(self._loader.load, node, purpose)
             loaded.answers = self._answers
+            loaded.breaker = self._breakers.of(node.digest, node.model)
             self._loaded[node.digest] = loaded
             return loaded
 
@@ -287,6 +296,8 @@ class GraphFollower:
             spawn=self._spawn,
             client=lambda: self._client,
             policies=self._policies,
+            breaker=lambda address: self._breakers.of(address, address),
+            sampler=self._sampler,
         )
 
     async def _retire(self, retired: ServedGraph) -> None:
@@ -306,6 +317,7 @@ class GraphFollower:
         }
         for digest in set(digests) - held:
             if self._pins[digest] <= 0 and (loaded := self._loaded.pop(digest, None)) is not None:
+                self._breakers.forget(digest)
                 await asyncio.to_thread(loaded.close)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:

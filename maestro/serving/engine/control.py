@@ -9,6 +9,8 @@ from urllib.parse import quote
 
 import msgspec
 
+from maestro import __version__
+
 if TYPE_CHECKING:
     from maestro.serving.server import ModelServer
 
@@ -56,6 +58,8 @@ class LocalControl:
             "/v2/health/live": lambda: self._ready(always=True),
             "/v2/health/ready": lambda: self._ready(always=False),
             "/ping": lambda: self._ready(always=False),
+            "/health": lambda: self._ready(always=False),
+            "/version": lambda: ControlAnswer(200, b"text/plain; charset=utf-8", __version__.encode()),
             "/metrics": self._metrics,
         }
 
@@ -75,7 +79,7 @@ class LocalControl:
         return ControlAnswer(200, b"application/json", _encode(self._server.health()))
 
     def _ready(self, *, always: bool) -> ControlAnswer:
-        document = self._server.readiness()
+        document = ({"live": True} if always else {}) | self._server.readiness()
         return ControlAnswer(200 if document["ready"] or always else 503, b"application/json", _encode(document))
 
     def _metrics(self) -> ControlAnswer:

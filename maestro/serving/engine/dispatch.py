@@ -20,6 +20,7 @@ from maestro.serving.engine.connection import Exchange
 from maestro.serving.engine.control import Control, ControlRequest
 from maestro.serving.engine.head import Head, Unreadable
 from maestro.serving.engine.lane import Lanes, Ride
+from maestro.serving.engine.packed import unpacked
 from maestro.serving.engine.rate import RateLimit
 from maestro.serving.graph._base import NOBODY, Unit
 from maestro.serving.protocols.adapter import Adapter, Asked, Hot, asked, problem_headers
@@ -36,9 +37,9 @@ _PROBLEMS = {
 }  # fmt: skip
 _encode = msgspec.json.Encoder().encode
 
-
 TRACED = 0.01
 """Of the requests whose callers have not decided for their trace, how many are traced, unless OpenTelemetry's variables say otherwise."""
+
 
 class Dispatch:
     """Answers the exchanges of a door.
@@ -116,6 +117,9 @@ class Dispatch:
         adapter, path = found
         if head.method != "POST":
             return _wrong_method
+        coding = head.headers.get("content-encoding", "").strip().lower()
+        if coding and coding != "identity":
+            return PackedInference(self, adapter, head, path, coding)
         return Inference(self, adapter, head, path)
 
     def _adapter(self, path: str) -> tuple[Adapter, Mapping[str, str]] | None:
@@ -150,11 +154,11 @@ class Inference:
         self._plane = dispatch.plane
         self._adapter = adapter
         self._authorization = head.headers.get("authorization")
+        self._caller = parse_traceparent(head.headers.get("traceparent"))
         self._asked = Asked("")
         self._refusal: MaestroError | None = None
         try:
             self._asked = asked(head.headers, adapter.media_types, path, head.queries)
-        self._caller = parse_traceparent(head.headers.get("traceparent"))
         except MaestroError as error:
             self._refusal = error
 
@@ -238,6 +242,24 @@ class Inference:
         status, document = self._adapter.problem(error)
         self._plane.metrics.response(status, time.perf_counter() - exchange.started)
         exchange.reply(status, wire.PROBLEM, _encode(document), problem_headers(error))
+
+
+class PackedInference(Inference):
+    """The same for bodies that come compressed."""
+
+    def __init__(self, dispatch: Dispatch, adapter: Adapter, head: Head, path: Mapping[str, str], coding: str) -> None:
+        super().__init__(dispatch, adapter, head, path)
+        self._coding = coding
+
+    def __call__(self, exchange: Exchange, body: bytes) -> None:
+        """Unpack what an admitted caller has sent, and answer."""
+        try:
+            self._dispatch.auth.data(self._authorization)
+            body = unpacked(body, self._coding, exchange.connection.door.max_body)
+        except MaestroError as error:
+            self._refuse(exchange, error)
+            return
+        super().__call__(exchange, body)
 
 
 def _headers(result: InferResult) -> list[tuple[bytes, bytes]]:

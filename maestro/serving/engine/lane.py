@@ -73,6 +73,7 @@ class Lane:
         self.names = runner.loaded.contract.names
         self._served = served
         self._arm = arm
+        self._sampler = arm.sampler
         self._runner = runner
         self._validator = runner.loaded.validator
         self._runtime = runner.loaded.runtime
@@ -114,6 +115,9 @@ class Lane:
             return
         batch, answers = found
         now = time.perf_counter()
+        sampler = self._sampler
+        if sampler is not None and sampler.due <= now:
+            self._arm.sample(now, batch, answers.prediction())
         seconds = [now - ride.exchange.started for ride in rides]
         self._arm.counters.answered(seconds)
         self._sizes.observe_all([len(ride.rows) for ride in rides])
@@ -141,7 +145,7 @@ class Lane:
                 return None
         except (MaestroError, ValueError, OverflowError, TypeError, struct.error):
             return None
-        breaker.record(breaker.admit(), ok=True)
+        breaker.answered()
         return batch, answers
 
     def _render(self, ride: Ride, render: Render, values: list[Any], answers: Answers, start: int, end: int) -> None:

@@ -10,12 +10,15 @@ import numpy as np
 from maestro.core.contract import ModelContract
 from maestro.serving.graph._base import Observation, Unit
 from maestro.serving.graph.drawn import Drawn
+from maestro.serving.sampling import Sample
 from maestro.serving.table import Batch, Prediction
 
 PREPARE, COMMIT, OPEN, DRAIN = "prepare", "commit", "open", "drain"
 """The parent's: load a revision; answer on it; take connections; end."""
-SEEN, CONTROL, PREDICT, FEATURES = "seen", "control", "predict", "features"
-"""A worker's: an arm's first attempt; a control request; rows for a model that the parent holds; entities to look up."""
+SEEN, CONTROL, PREDICT, FEATURES, SAMPLES = "seen", "control", "predict", "features", "samples"
+"""A worker's: an arm's first attempt; a control request; rows for a model that the parent holds; entities to look up; rows of the traffic to watch."""
+FAILED, TICKET, PROBED = "attempt_failed", "ticket", "probed"
+"""A worker's, about what a circuit breaker guards: an attempt has failed; may one be made; how one that was not made while it was closed ended."""
 
 
 class Start(msgspec.Struct):
@@ -25,6 +28,9 @@ class Start(msgspec.Struct):
         slot: its number; its successor has the same.
         private: paths that a model's own process must not be able to read.
         rate_key: of the table of callers, in hexadecimal.
+        breakers: the bank in which the parent says how the circuit breakers stand.
+        attempts: the bank in which this worker counts what they count.
+        grpc: the address of the gRPC port, which all workers share; None without one.
     """
 
     slot: int
@@ -48,6 +54,9 @@ class Start(msgspec.Struct):
     rate_key: str
     tls: tuple[str, str] | None
     log_level: str
+    breakers: str
+    attempts: str
+    grpc: str | None = None
     prediction_cache_bytes: int = 0
     prediction_cache_ttl_s: float = 60.0
 
@@ -139,6 +148,27 @@ class SeenMessage(msgspec.Struct):
     drawn: Drawn | None = None
 
 
+class SampleMessage(msgspec.Struct):
+    """Rows and answers of one arm at one revision."""
+
+    model: str
+    arm: str
+    version: str
+    revision: int
+    values: list[Any]
+    batch: BatchMessage | None = None
+    scores: bytes | None = None
+    classes: int = 0
+
+
+class ProbedMessage(msgspec.Struct):
+    """How an attempt ended; `ok` is None when the ticket is handed back."""
+
+    key: str
+    ticket: int
+    ok: bool | None
+
+
 def batch_message(batch: Batch) -> BatchMessage:
     """Rows to send."""
     if batch.matrix is not None:
@@ -159,6 +189,49 @@ def batch_of(message: BatchMessage, contract: ModelContract) -> Batch:
         for column, kind in zip(message.columns or [], types, strict=True)
     )
     return Batch(names, types, message.size, None, columns)
+
+
+def sample_messages(samples: list[Sample]) -> list[SampleMessage]:
+    """Samples to send, those of one arm at one revision together."""
+    groups: dict[tuple[Any, ...], list[Sample]] = {}
+    for sample in samples:
+        batch = sample.batch
+        shape = None if batch is None else (batch.names, batch.matrix is None)
+        classes = 0 if sample.scores is None else sample.scores.shape[1]
+        place = (sample.model, sample.arm, sample.version, sample.revision, shape, classes)
+        groups.setdefault(place, []).append(sample)
+    found = []
+    for (model, arm, version, revision, _, classes), members in groups.items():
+        message = SampleMessage(model, arm, version, revision, [value for each in members for value in each.values])
+        message.batch = _joined([each.batch for each in members if each.batch is not None])
+        if classes:
+            scores = np.concatenate([each.scores for each in members if each.scores is not None])
+            message.scores, message.classes = np.ascontiguousarray(scores, dtype="<f8").tobytes(), classes
+        found.append(message)
+    return found
+
+
+def sample_of(message: SampleMessage, contract: ModelContract | None) -> Sample:
+    """A sample that was sent."""
+    batch = None if message.batch is None or contract is None else batch_of(message.batch, contract)
+    scores = None if message.scores is None else np.frombuffer(message.scores, dtype="<f8").reshape(-1, message.classes)
+    return Sample(
+        message.model, message.arm, message.version, message.revision, contract, batch, message.values, scores
+    )
+
+
+def _joined(batches: list[Batch]) -> BatchMessage | None:
+    if not batches:
+        return None
+    size = sum(batch.size for batch in batches)
+    if batches[0].matrix is not None:
+        matrix = np.concatenate([batch.matrix for batch in batches if batch.matrix is not None])
+        return BatchMessage(size, np.ascontiguousarray(matrix, dtype="<f8").tobytes(), None)
+    columns = [
+        [value for batch in batches for value in batch.column(position).tolist()]
+        for position in range(len(batches[0].names))
+    ]
+    return BatchMessage(size, None, columns)
 
 
 def seen_message(model: str, seen: Observation) -> SeenMessage:

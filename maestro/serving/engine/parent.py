@@ -19,9 +19,12 @@ from typing import Any
 
 import msgspec
 
+from maestro.core.contract import ModelContract
 from maestro.core.errors import MaestroError, Unreachable
+from maestro.core.graph import RemoteNode
 from maestro.serving.counters import Bank
 from maestro.serving.engine import messages
+from maestro.serving.engine.breakers import TICK_S, BreakerBoard
 from maestro.serving.engine.channel import CallFailed, Channel, ChannelClosed
 from maestro.serving.engine.control import ControlRequest, LocalControl
 from maestro.serving.engine.messages import (
@@ -31,11 +34,14 @@ from maestro.serving.engine.messages import (
     PredictionMessage,
     PredictMessage,
     PrepareMessage,
+    ProbedMessage,
+    SampleMessage,
     SeenMessage,
     Start,
     VersionMessage,
 )
 from maestro.serving.engine.rate import TABLE_BYTES
+from maestro.serving.engine.single import reserved
 from maestro.serving.loaded import LoadedVersion
 from maestro.serving.runtimes import ModelTimeout
 from maestro.serving.runtimes._base import ORIGINAL
@@ -54,6 +60,9 @@ _seen = msgspec.msgpack.Decoder(SeenMessage).decode
 _control = msgspec.msgpack.Decoder(ControlRequest).decode
 _predict = msgspec.msgpack.Decoder(PredictMessage).decode
 _features = msgspec.msgpack.Decoder(FeaturesMessage).decode
+_samples = msgspec.msgpack.Decoder(list[SampleMessage]).decode
+_probed = msgspec.msgpack.Decoder(ProbedMessage).decode
+_text = msgspec.msgpack.Decoder(str).decode
 
 
 class _Member:
@@ -86,6 +95,9 @@ class Parent:
         self._rate_table = self._private / "rates"
         self._rate_table.write_bytes(bytes(TABLE_BYTES))
         self._rate_key = secrets.token_hex(16)
+        attempts = [Bank.of(self._private / f"attempts-{slot}") for slot in range(len(socks))]
+        self._board = BreakerBoard(Bank.of(self._private / "breakers"), attempts)
+        self._grpc: socket.socket | None = None
         self._control = LocalControl(server)
         self._members: dict[int, _Member] = {}
         self._generations = itertools.count(1)
@@ -99,7 +111,13 @@ class Parent:
     async def start(self) -> None:
         """Load what the graphs say, then start every worker and wait until all take connections."""
         self.server.workers_ready = lambda: any(member.open for member in self._members.values())
+        grpc = self.server.options.serving.grpc
+        if grpc is not None:
+            # Held, and never listened on: the workers share the port, which nobody else can take.
+            self._grpc = reserved(grpc)
+            self.server.grpc_port = self._grpc.getsockname()[1]
         await self.server.start()
+        self._spawn(self._ticking())
         await asyncio.gather(*(self._begin(slot) for slot in range(len(self._socks))))
 
     async def stop(self) -> None:
@@ -109,7 +127,7 @@ class Parent:
         members = list(self._members.values())
         for member in members:
             member.channel.tell(messages.DRAIN, None)
-        for sock in self._socks:
+        for sock in (*self._socks, *([self._grpc] if self._grpc is not None else [])):
             sock.close()
         deadline = time.monotonic() + DRAIN_S + 2
         while any(member.process.poll() is None for member in members) and time.monotonic() < deadline:
@@ -152,6 +170,11 @@ class Parent:
         await self._everywhere(messages.COMMIT, self._commit(message))
 
     def _message(self, served: ServedGraph) -> PrepareMessage:
+        for loaded in served.versions.values():
+            self._board.show(loaded.digest, self.server.breakers.of(loaded.digest, loaded.model))
+        for node in served.graph.nodes.values():
+            if isinstance(node, RemoteNode):
+                self._board.show(node.url, self.server.breakers.of(node.url, node.url))
         versions = [
             VersionMessage(
                 node=node,
@@ -243,6 +266,9 @@ class Parent:
             log_level=server.options.log_level,
             prediction_cache_bytes=serving.prediction_cache_bytes,
             prediction_cache_ttl_s=serving.prediction_cache_ttl_s,
+            breakers=str(self._private / "breakers"),
+            attempts=str(self._private / f"attempts-{slot}"),
+            grpc=None if self._grpc is None else _address(self._grpc),
         )
 
     def _died(self, member: _Member) -> None:
@@ -276,6 +302,16 @@ class Parent:
                 self._spawn(self._answering(member.channel, number, self._predicted(_predict(payload))))
             case messages.FEATURES:
                 self._spawn(self._answering(member.channel, number, self._looked_up(_features(payload))))
+            case messages.SAMPLES:
+                for sample in _samples(payload):
+                    contract = self._contract(sample.model, sample.arm, sample.revision)
+                    self.server.watch(messages.sample_of(sample, contract))
+            case messages.FAILED:
+                self._board.tick()
+            case messages.TICKET:
+                member.channel.reply(number, self._board.ticket(_text(payload)))
+            case messages.PROBED:
+                self._board.probed(_probed(payload))
             case _:
                 log.error("a worker says %s, which means nothing here", kind)
 
@@ -289,13 +325,21 @@ class Parent:
             channel.fail(number, f"{type(error).__name__}: {error}")
 
     def _observe(self, message: SeenMessage) -> None:
-        contract = None
-        for served in (self.server.plane.graphs.get(message.model), self.server.follower.previous.get(message.model)):
-            if served is not None and served.revision == message.revision:
-                node = served.nodes.get(message.arm)
-                contract = node.contracts[0] if node is not None and node.contracts else None
-                break
+        contract = self._contract(message.model, message.arm, message.revision)
         self.server.observe(message.model, messages.observation(message, contract))
+
+    def _contract(self, model: str, arm: str, revision: int) -> ModelContract | None:
+        """What an arm's rows keep to, while its revision or the next is served."""
+        for served in (self.server.plane.graphs.get(model), self.server.follower.previous.get(model)):
+            if served is not None and served.revision == revision:
+                node = served.nodes.get(arm)
+                return node.contracts[0] if node is not None and node.contracts else None
+        return None
+
+    async def _ticking(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            self._board.tick()
 
     async def _controlled(self, request: ControlRequest) -> Any:
         return await self._control.answer(request)
@@ -320,3 +364,8 @@ class Parent:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _address(sock: socket.socket) -> str:
+    host, port = sock.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

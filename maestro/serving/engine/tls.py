@@ -4,8 +4,19 @@ from __future__ import annotations
 
 import ssl
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from maestro.core.errors import BadInput
+
+if TYPE_CHECKING:
+    from maestro.core.settings import ServingSettings
+
+
+def tls_files(serving: ServingSettings) -> tuple[Path, Path] | None:
+    """Certificate and key of the data port; None without them. They were checked when the port was opened."""
+    if serving.tls_cert is None or serving.tls_key is None:
+        return None
+    return serving.tls_cert, serving.tls_key
 
 
 def tls_context(certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:

@@ -25,14 +25,17 @@ from maestro.core.errors import MaestroError
 from maestro.core.graph import BanditNode, InferenceGraph
 from maestro.serving.assembly import assemble
 from maestro.serving.auth import ServerAuth
+from maestro.serving.breaker import Breaker
 from maestro.serving.caches import PredictionCache
 from maestro.serving.contract import Validator
 from maestro.serving.counters import Bank
 from maestro.serving.dataplane import FEATURES_TIMEOUT_S, DataPlane
 from maestro.serving.engine import messages
+from maestro.serving.engine.breakers import SharedBreakers
 from maestro.serving.engine.channel import Channel
 from maestro.serving.engine.dispatch import TRACED, Dispatch
 from maestro.serving.engine.door import Door
+from maestro.serving.engine.handover import Handover
 from maestro.serving.engine.messages import CommitMessage, PrepareMessage, Start, VersionMessage
 from maestro.serving.engine.rate import TABLE_BYTES, RateLimit
 from maestro.serving.engine.relay import RelayControl, RelayFeatures, RelayRuntime
@@ -40,18 +43,21 @@ from maestro.serving.engine.tls import tls_context
 from maestro.serving.graph._base import Observation
 from maestro.serving.loaded import LoadedVersion
 from maestro.serving.metrics import ServerMetrics
+from maestro.serving.protocols.number_rows import NumberRows
 from maestro.serving.runtimes import ModelRuntime, Runtimes, runtime_for
 from maestro.serving.runtimes.planned import PlannedRuntime
+from maestro.serving.sampling import Sampler
 from maestro.serving.served import ServedGraph
-from maestro.serving.protocols.number_rows import NumberRows
 from maestro.serving.units import UnitHasher
 
 if TYPE_CHECKING:
     from maestro.serving.policies import Policies
+    from maestro.serving.protocols.grpc.door import GrpcDoor
 
 log = logging.getLogger(__name__)
 
 DRAIN_S = 20.0
+GRPC_GRACE_S = 1.0
 
 _prepare = msgspec.msgpack.Decoder(PrepareMessage).decode
 _commit = msgspec.msgpack.Decoder(CommitMessage).decode
@@ -74,11 +80,21 @@ class Worker:
             features=RelayFeatures(self._channel, FEATURES_TIMEOUT_S),
             max_rows=start.max_rows,
             queue_limit=start.queue_limit,
+            feature_breaker=Breaker(volume=2**62),  # the parent's own, behind the relay, is the one that opens
         )
         clock = SystemClock()
         auth = ServerAuth(start.auth, Path(start.verifiers), clock, oidc=start.oidc)  # type: ignore[arg-type]  # the parent's own setting
         self._policies: Policies | None = None
         self._answers = PredictionCache(max_bytes=start.prediction_cache_bytes, ttl_s=start.prediction_cache_ttl_s)
+        control, rate = RelayControl(self._channel), _rate(start)
+        self._handover = Handover(self._channel)
+        self._sampler = Sampler(self._handover.take)
+        self._breakers = SharedBreakers(Bank.of(Path(start.breakers)), Bank.of(Path(start.attempts)), self._channel)
+        self._grpc: GrpcDoor | None = None
+        if start.grpc is not None:
+            from maestro.serving.protocols.grpc.door import GrpcDoor
+
+            self._grpc = GrpcDoor(self._plane, auth, control, rate, max_body=start.max_body)
         self._door = Door(
             Dispatch(self._plane, auth, control, rate, NumberRows(Path(start.plans))),
             max_body=start.max_body,
@@ -100,6 +116,9 @@ class Worker:
         loop.add_signal_handler(signal.SIGINT, lambda: None)  # a terminal's; the parent decides
         await self._over.wait()
         await self._door.drain(DRAIN_S)
+        if self._grpc is not None:
+            await self._grpc.stop(GRPC_GRACE_S)
+        self._handover.flush()
         for loaded in self._loaded.values():
             loaded.close()
         self._channel.close()
@@ -115,11 +134,18 @@ class Worker:
                 self._commit(_commit(payload))
                 self._channel.reply(number, True)
             case messages.OPEN:
-                self._spawn(self._answering(number, self._door.listen(socket.socket(fileno=self._start.listen))))
+                self._spawn(self._answering(number, self._open()))
             case messages.DRAIN:
                 self._over.set()
             case _:
                 log.error("the parent says %s, which means nothing here", kind)
+
+    async def _open(self) -> None:
+        start = self._start
+        if self._grpc is not None and start.grpc is not None:
+            tls = None if start.tls is None else (Path(start.tls[0]), Path(start.tls[1]))
+            await self._grpc.start(start.grpc, tls=tls, shared=True)
+        await self._door.listen(socket.socket(fileno=start.listen))
 
     async def _answering(self, number: int, work: Coroutine[Any, Any, None]) -> None:
         try:
@@ -152,6 +178,8 @@ class Worker:
             spawn=self._spawn,
             client=self._asking,
             policies=self._bandits(graph),
+            breaker=self._breakers.of,
+            sampler=self._sampler,
         )
 
     def _asking(self) -> Any:
@@ -196,6 +224,7 @@ class Worker:
             queue_limit=self._start.queue_limit,
         )
         loaded.answers = self._answers
+        loaded.breaker = self._breakers.of(version.digest)
         return loaded
 
     def _commit(self, told: CommitMessage) -> None:
@@ -232,6 +261,7 @@ def _rate(start: Start) -> RateLimit | None:
 def main(argument: str) -> int:
     """Run one worker."""
     from maestro.observability.logging import configure
+    from maestro.observability.trace_exporting import trace_exporting
 
     start = msgspec.json.decode(argument, type=Start)
     configure("server", start.log_level)
@@ -249,4 +279,3 @@ def main(argument: str) -> int:
 
 if __name__ == "__main__":
     raise SystemExit(main(sys.argv[1]))
-    from maestro.observability.trace_exporting import trace_exporting

@@ -43,7 +43,7 @@ def build_graph(build: Build) -> GraphNode:
         node = _make(name, build)
         if name in arms:
             metadata = build.graph.metadata
-            return Arm(metadata.name, metadata.revision, node, build.metrics, build.observe)
+            return Arm(metadata.name, metadata.revision, node, build.metrics, build.observe, build.sampler)
         return node
 
     build.make = make

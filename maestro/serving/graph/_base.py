@@ -16,6 +16,7 @@ from maestro.serving.table import Batch, Prediction, Table
 
 if TYPE_CHECKING:
     from maestro.serving.policies import Policies
+    from maestro.serving.sampling import Sampler
 
 ANY_KEY = "*"
 """The name under which a caller gives a value for whichever key the split names."""
@@ -178,6 +179,7 @@ class Build:
         spawn: starts work that nobody waits for.
         nodes: the nodes built so far, by name.
         policies: what bandits act on; None where there are none.
+        sampler: takes some of the rows and answers of each arm.
     """
 
     graph: InferenceGraph
@@ -187,6 +189,7 @@ class Build:
     spawn: Callable[[Coroutine[Any, Any, None]], None]
     nodes: dict[str, GraphNode] = field(default_factory=dict)
     policies: Policies | None = None
+    sampler: Sampler | None = None
     make: Callable[[str, Build], GraphNode] | None = None
 
     def node(self, name: str) -> GraphNode:

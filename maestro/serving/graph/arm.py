@@ -9,6 +9,8 @@ from maestro.core.contract import ModelContract
 from maestro.core.errors import MaestroError
 from maestro.serving.graph._base import Answer, Call, GraphNode, Observation, Observe, outcome_of
 from maestro.serving.metrics import ServerMetrics
+from maestro.serving.sampling import Sample, Sampler
+from maestro.serving.table import Batch, Prediction
 
 
 class Arm:
@@ -17,14 +19,25 @@ class Arm:
     Args:
         model: the graph's name, the first label of the metrics.
         revision: the graph's revision.
+        sampler: takes some of the rows and answers.
     """
 
-    def __init__(self, model: str, revision: int, inner: GraphNode, metrics: ServerMetrics, observe: Observe) -> None:
+    def __init__(
+        self,
+        model: str,
+        revision: int,
+        inner: GraphNode,
+        metrics: ServerMetrics,
+        observe: Observe,
+        sampler: Sampler | None = None,
+    ) -> None:
         self.name = inner.name
         self.version = inner.version
         self.inner = inner
         self._revision = revision
         self.observe = observe
+        self.sampler = sampler
+        self._model = model
         self.counters = metrics.arm(model, inner.version, inner.name)
         contracts = inner.contracts
         self._contract = contracts[0] if contracts else None
@@ -48,8 +61,11 @@ class Arm:
             outcome = outcome_of(error)
             raise
         finally:
-            seconds = time.perf_counter() - started
+            now = time.perf_counter()
+            seconds = now - started
             self.counters.observe(outcome, seconds)
+            if answer is not None and outcome == "ok":
+                self.sample(now, answer.batch, answer.prediction)
             self.observe(
                 Observation(
                     arm=self.name,
@@ -67,3 +83,27 @@ class Arm:
                     drawn=call.drawn,
                 )
             )
+
+    def sample(self, now: float, batch: Batch | None, prediction: Prediction) -> None:
+        """Hand rows and answers on, when it is time to."""
+        sampler = self.sampler
+        if sampler is not None and sampler.due <= now and prediction.values:
+            contract = self._contract if batch is None or fits(batch, self._contract) else None
+            sampler.take(
+                now,
+                Sample(
+                    self._model,
+                    self.name,
+                    self.version,
+                    self._revision,
+                    contract,
+                    None if contract is None else batch,
+                    prediction.values,
+                    prediction.scores,
+                ),
+            )
+
+
+def fits(batch: Batch, contract: ModelContract | None) -> bool:
+    """Whether rows are in the order of a contract: those of a node inside may not be in the arm's."""
+    return contract is not None and batch.names == contract.names

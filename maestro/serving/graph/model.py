@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from maestro.core.contract import ModelContract
-from maestro.core.errors import BadInput, MaestroError, TooManyRequests
-from maestro.serving.breaker import BreakerState
 from maestro.serving.graph._base import Answer, Call
+from maestro.serving.graph.guarded import guarded
 from maestro.serving.loaded import LoadedVersion
 from maestro.serving.metrics import ServerMetrics
-from maestro.serving.runtimes._base import INLINE_ROWS, ModelFailed, ModelTimeout
+from maestro.serving.runtimes._base import INLINE_ROWS, ModelTimeout
 from maestro.serving.table import Batch, Prediction
 
 
@@ -26,7 +25,6 @@ class ModelNodeRunner:
         self.timeout_s = timeout_s
         self.breaker = loaded.breaker
         self._metrics = metrics
-        metrics.breaker(loaded.model, self.breaker.state)
 
     @property
     def contracts(self) -> tuple[ModelContract, ...]:
@@ -48,31 +46,8 @@ class ModelNodeRunner:
 
     async def _asked(self, batch: Batch, call: Call) -> Prediction:
         """The model's own answer, behind the circuit breaker."""
-        breaker = self.breaker
-        ticket = breaker.admit()
-        if ticket is None:
-            raise ModelFailed(
-                f"node {self.name!r} (version {self.version}) has failed too often and is not asked",
-                remedy="see the server's log",
-                retry_after=max(1, round(breaker.retry_after_s())),
-            )
-        try:
-            prediction = await self._predict(batch, call)
-        except (BadInput, TooManyRequests):
-            breaker.release(ticket)
-            raise
-        except MaestroError:
-            breaker.record(ticket, ok=False)
-            self._metrics.breaker(self.loaded.model, breaker.state)
-            raise
-        except BaseException:
-            breaker.release(ticket)
-            raise
-        was = breaker.state
-        breaker.record(ticket, ok=True)
-        if was is not BreakerState.CLOSED:
-            self._metrics.breaker(self.loaded.model, breaker.state)
-        return prediction
+        who = f"node {self.name!r} (version {self.version})"
+        return await guarded(self.breaker, who, lambda: self._predict(batch, call))
 
     async def _predict(self, batch: Batch, call: Call) -> Prediction:
         loaded = self.loaded

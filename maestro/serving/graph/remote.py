@@ -9,7 +9,9 @@ import httpx
 from maestro.core.contract import ModelContract
 from maestro.core.errors import BadInput
 from maestro.observability.tracing import traceparent
+from maestro.serving.breaker import CircuitBreaker
 from maestro.serving.graph._base import Answer, Call
+from maestro.serving.graph.guarded import guarded
 from maestro.serving.runtimes._base import ModelFailed, ModelTimeout
 from maestro.serving.table import Prediction, Table
 
@@ -22,17 +24,25 @@ class RemoteRunner:
     Args:
         url: `http://host/v2/models/NAME[/versions/VERSION]`.
         client: shared, without retries: an attempt is one attempt.
+        breaker: of that server, shared by all who ask it.
         version: what metrics call it; the answer's own `model_version` is what callers see.
     """
 
     def __init__(
-        self, name: str, url: str, timeout_s: float, client: httpx.AsyncClient, version: str = UNKNOWN_VERSION
+        self,
+        name: str,
+        url: str,
+        timeout_s: float,
+        client: httpx.AsyncClient,
+        breaker: CircuitBreaker,
+        version: str = UNKNOWN_VERSION,
     ) -> None:
         self.name = name
         self.version = version
         self._url = url.rstrip("/") + "/infer"
         self._timeout_s = timeout_s
         self._client = client
+        self.breaker = breaker
 
     @property
     def contracts(self) -> tuple[ModelContract, ...]:
@@ -40,7 +50,10 @@ class RemoteRunner:
         return ()
 
     async def answer(self, call: Call) -> Answer:
-        """Ask, within the node's timeout."""
+        """Ask, within the node's timeout, unless that server has failed too often."""
+        return await guarded(self.breaker, f"node {self.name!r} ({self._url})", lambda: self._ask(call))
+
+    async def _ask(self, call: Call) -> Answer:
         try:
             parent = traceparent()
             response = await self._client.post(

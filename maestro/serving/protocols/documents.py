@@ -100,6 +100,12 @@ class ReadyDocument(BaseModel):
     sample: bool = False
 
 
+class LiveDocument(ReadyDocument):
+    """Liveness, and readiness beside it."""
+
+    live: bool = True
+
+
 class ServerMetadata(BaseModel):
     """Open Inference Protocol: the server."""
 

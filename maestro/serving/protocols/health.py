@@ -1,10 +1,11 @@
-"""Liveness, readiness and metrics: `/healthz`, `/ping`, `/v2/health/*`, `/metrics`. The data port gives the same answers without FastAPI."""
+"""Liveness, readiness and metrics: `/healthz`, `/ping`, `/health`, `/version`, `/v2/health/*`, `/metrics`. The data port gives the same answers without FastAPI."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
-from maestro.serving.protocols.documents import HealthDocument, ReadyDocument
+from maestro import __version__
+from maestro.serving.protocols.documents import HealthDocument, LiveDocument, ReadyDocument
 from maestro.serving.server import ModelServer
 
 
@@ -21,9 +22,9 @@ def health_routes(server: ModelServer) -> APIRouter:
         return HealthDocument(**server.health())
 
     @router.get("/v2/health/live")
-    async def live() -> ReadyDocument:
+    async def live() -> LiveDocument:
         """200 while the process works."""
-        return ready()
+        return LiveDocument(**server.readiness())
 
     @router.get("/v2/health/ready", responses={503: {"model": ReadyDocument, "description": "not ready"}})
     async def ready_route(response: Response) -> ReadyDocument:
@@ -36,6 +37,20 @@ def health_routes(server: ModelServer) -> APIRouter:
     async def ping(response: Response) -> ReadyDocument:
         """MLflow's readiness."""
         return await ready_route(response)
+
+    @router.get("/health", responses={503: {"model": ReadyDocument, "description": "not ready"}})
+    async def health(response: Response) -> ReadyDocument:
+        """The same, by MLflow's other name."""
+        return await ready_route(response)
+
+    @router.get(
+        "/version",
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Version"}},
+    )
+    async def version() -> Response:
+        """The version of this server, where MLflow's client asks for one."""
+        return Response(__version__, media_type="text/plain; charset=utf-8")
 
     @router.get(
         "/metrics",

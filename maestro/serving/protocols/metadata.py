@@ -28,7 +28,9 @@ def metadata_routes(server: ModelServer) -> APIRouter:
     async def metadata(authorization: Authorization = None) -> ServerMetadata:
         """What this server is."""
         server.auth.data(authorization)
-        return ServerMetadata(name="maestro", version=version("maestro-ml"), extensions=[])
+        return ServerMetadata(
+            name="maestro", version=version("maestro-ml"), extensions=["binary_tensor_data", "model_repository"]
+        )
 
     @router.get("/v2/models/{model}", responses=documented(401, 404, 422))
     async def model_metadata(model: ModelName, authorization: Authorization = None) -> ModelMetadata:

@@ -6,11 +6,13 @@ import logging
 import math
 import threading
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
+
 from maestro.core.seams import Alert
-from maestro.serving.graph._base import Observation
+from maestro.serving.sampling import Sample
 from maestro.serving.streaming.stream import Stream
 
 log = logging.getLogger(__name__)
@@ -22,7 +24,7 @@ Key = tuple[str, ...]
 
 
 class StreamMonitor:
-    """Takes one row of every `every`-th request; a full queue drops and counts.
+    """Looks at the rows of the samples that it is offered; a full queue drops and counts.
 
     For each numeric column that the contract lets out, and for the answer, of each model and version it keeps a stream. A signal is counted
     (`maestro_drift_signals_total`), logged and handed to `alert`; `maestro_drift_share` is the share of columns that signalled since the version began to
@@ -30,7 +32,6 @@ class StreamMonitor:
 
     Args:
         detector: cusum, adwin, page-hinkley or kswin.
-        every: requests of which one is looked at.
         alert: called from the monitor's thread.
         limit: rows that may wait.
         flush_s: between two looks at the queue, in seconds.
@@ -40,19 +41,17 @@ class StreamMonitor:
         self,
         *,
         detector: str = "cusum",
-        every: int = 1,
         alert: Callable[[Alert], Any] = lambda alert: None,
         limit: int = 10_000,
         flush_s: float = 1.0,
     ) -> None:
         self.dropped = 0
         self._detector = detector
-        self._every = every
         self._alert = alert
         self._flush_s = flush_s
         self._limit = limit
-        self._turn = 0
-        self._queue: deque[tuple[str, str, dict[str, float]]] = deque()
+        self._put = self._taken = 0  # rows; each is written by one thread
+        self._queue: deque[Sample] = deque()
         self._streams: dict[tuple[str, str], dict[str, Stream]] = {}
         self._count = 0
         self.signals: Counter[tuple[str, str]] = Counter()
@@ -61,25 +60,26 @@ class StreamMonitor:
         self._thread = threading.Thread(target=self._run, name="streams", daemon=True)
         self._thread.start()
 
-    def observe(self, model: str, seen: Observation) -> None:
-        """Queue a row, or not; called on the hot path."""
-        self._turn += 1
-        if self._turn % self._every or seen.prediction is None:
+    def offer(self, sample: Sample) -> None:
+        """Queue rows, or not; called on the event loop's thread."""
+        count = len(sample.values)
+        if self._put - self._taken + count > self._limit:
+            self.dropped += count
             return
-        if len(self._queue) >= self._limit:
-            self.dropped += 1
-            return
-        self._queue.append((model, seen.version, _numbers(seen)))
+        self._put += count
+        self._queue.append(sample)
 
     def flush(self) -> None:
         """Take what waits."""
         with self._taking:
             waiting: dict[tuple[str, str], dict[str, list[float]]] = {}
             for _ in range(len(self._queue)):
-                model, version, row = self._queue.popleft()
-                columns = waiting.setdefault((model, version), {})
-                for column, value in row.items():
-                    columns.setdefault(column, []).append(value)
+                sample = self._queue.popleft()
+                self._taken += len(sample.values)
+                columns = waiting.setdefault((sample.model, sample.version), {})
+                for column, values in _numbers(sample):
+                    if values:
+                        columns.setdefault(column, []).extend(values)
             for (model, version), columns in waiting.items():
                 self._take(model, version, columns)
 
@@ -88,6 +88,8 @@ class StreamMonitor:
         shares: list[tuple[Key, float]] = []
         effects: list[tuple[Key, float]] = []
         for (model, version), columns in list(self._streams.items()):
+            if not columns:
+                continue
             dataset = f"{model}@{version}"
             shares.append(((dataset,), sum(stream.drifted for stream in columns.values()) / len(columns)))
             for column, stream in list(columns.items()):
@@ -145,17 +147,12 @@ class StreamMonitor:
                 log.exception("streams could not be looked at")
 
 
-def _numbers(seen: Observation) -> dict[str, float]:
-    row: dict[str, float] = {}
-    if seen.batch is not None and seen.contract is not None:
-        for position, feature in enumerate(seen.contract.features):
+def _numbers(sample: Sample) -> Iterator[tuple[str, list[float]]]:
+    """The finite numbers of each column that the contract lets out, and of the answer."""
+    if sample.batch is not None and sample.contract is not None:
+        for position, feature in enumerate(sample.contract.features):
             if not feature.pii and feature.type != "string":
-                value = float(seen.batch.column(position)[0])
-                if math.isfinite(value):
-                    row[feature.name] = value
-    prediction = seen.prediction
-    assert prediction is not None  # noqa: S101 - asked by the caller
-    answer: Any = prediction.values[0] if prediction.scores is None else prediction.scores[0][-1]
-    if isinstance(answer, int | float) and math.isfinite(answer):
-        row[PREDICTION] = float(answer)
-    return row
+                values = sample.batch.column(position)
+                yield feature.name, values[np.isfinite(values)].tolist()
+    answers: list[Any] = sample.values if sample.scores is None else sample.scores[:, -1].tolist()
+    yield PREDICTION, [float(value) for value in answers if isinstance(value, int | float) and math.isfinite(value)]

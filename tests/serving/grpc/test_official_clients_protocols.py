@@ -1,34 +1,72 @@
-"""tritonclient and kserve's client, unchanged, from an environment of their own: their pins of protobuf are not ours."""
+"""The official clients of the protocols, unchanged, from an environment of their own: their pins of protobuf are not ours."""
 
 from __future__ import annotations
 
 import json
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.serving.conftest import Serve, Trained, Workshop, node
+from maestro.core.principals import PrincipalRole
+from tests.serving.conftest import Process, Trained, Workshop, free_port, node
 
 PYTHON = os.environ.get("MAESTRO_TEST_OIP_CLIENTS", "")
+WITH_KEYS = ("triton_http", "triton_grpc", "kserve_rest", "kserve_grpc")
+WITHOUT = ("mlflow_client",)
+
+pytestmark = [
+    pytest.mark.skipif(
+        not PYTHON, reason="MAESTRO_TEST_OIP_CLIENTS names no interpreter with tritonclient, kserve and mlflow"
+    ),
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+]
 
 
-@pytest.mark.skipif(not PYTHON, reason="MAESTRO_TEST_OIP_CLIENTS names no interpreter with tritonclient and kserve")
-@pytest.mark.slow
-def test_official_clients_work_unchanged(workshop: Workshop, trained: Trained, serve: Serve) -> None:
-    workshop.graph({"a": node(workshop.register("1.0.0", {"model.onnx": trained.onnx}, trained.contract))}, "a")
-    client = serve(grpc="127.0.0.1:0")
-    http, grpc = client.url.removeprefix("http://"), f"127.0.0.1:{client.server.grpc_port}"
+def answers(process: Process, grpc: str, trained: Trained, key: str, clients: tuple[str, ...]) -> dict[str, list[Any]]:
+    """What each client got for ten rows, each way it has of asking."""
+    asked = {
+        "http": process.url.removeprefix("http://"),
+        "grpc": grpc,
+        "model": "m",
+        "rows": trained.rows[:10].tolist(),
+        "columns": list(trained.contract.names),
+        "key": key,
+        "clients": clients,
+    }
     script = Path(__file__).with_name("official_clients.py")
-    rows = trained.rows[:10]
     done = subprocess.run(
-        [PYTHON, str(script), http, grpc, "m", json.dumps(rows.tolist())],
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
+        [PYTHON, str(script), json.dumps(asked)], capture_output=True, text=True, timeout=200, check=False
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    answers = json.loads(done.stdout.splitlines()[-1])
-    assert answers == dict.fromkeys(("triton_http", "triton_grpc", "kserve_rest", "kserve_grpc"), trained.answers[:10])
+    found: dict[str, list[Any]] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+@pytest.mark.shows("G1", "G14", env="laptop")
+@pytest.mark.parametrize("workers", ["1", "2"], ids=["one process", "two workers"])
+def test_official_clients_work_unchanged(
+    workshop: Workshop, trained: Trained, spawn: Callable[..., Process], workers: str
+) -> None:
+    workshop.graph({"a": node(workshop.register("1.0.0", {"model.onnx": trained.onnx}, trained.contract))}, "a")
+    key = workshop.key(PrincipalRole.VIEWER)
+    grpc = f"127.0.0.1:{free_port()}"
+    common = {"MAESTRO_SERVING__WORKERS": workers, "MAESTRO_SERVING__GRPC": grpc}
+    process = spawn(**common, MAESTRO_SERVING__AUTH="key").wait_ready(120)
+    found = answers(process, grpc, trained, key, WITH_KEYS)
+    assert set(found) == set(WITH_KEYS)
+    for client, each in found.items():
+        assert each == [trained.answers[:10]] * len(each), client
+        assert len(each) >= 2
+
+
+@pytest.mark.shows("G1", env="laptop")
+def test_mlflows_client_works_unchanged(workshop: Workshop, trained: Trained, spawn: Callable[..., Process]) -> None:
+    workshop.graph({"a": node(workshop.register("1.0.0", {"model.onnx": trained.onnx}, trained.contract))}, "a")
+    process = spawn().wait_ready(120)
+    found = answers(process, "", trained, "", WITHOUT)
+    assert found == {"mlflow_client": [trained.answers[:10]] * 3}

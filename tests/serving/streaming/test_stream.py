@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from maestro.core.errors import BadInput
 from maestro.observability.streaming import DETECTORS
-from maestro.serving.graph._base import NOBODY, Observation
+from maestro.serving.sampling import Sample
 from maestro.serving.streaming.monitor import PREDICTION, StreamMonitor
 from maestro.serving.streaming.stream import Stream
-from maestro.serving.table import Prediction
 
 
 @pytest.mark.parametrize("detector", sorted(set(DETECTORS) - {"kswin"}))
@@ -27,23 +28,24 @@ def test_a_skewed_column_without_a_change_stays_silent_and_a_change_is_found(det
     assert effect > 0.7
 
 
-def seen(value: float) -> Observation:
-    return Observation(
-        arm="a", version="1.0.0", revision=1, experiment=None, propensity=1.0, key=None, units=(NOBODY,),
-        prediction=Prediction([value]), batch=None, contract=None, latency_s=0.001, outcome="ok",
-    )  # fmt: skip
+def sample(*values: Any) -> Sample:
+    return Sample("m", "a", "1.0.0", 1, None, None, list(values), None)
 
 
-def test_every_so_many_requests_one_is_looked_at_and_a_full_queue_drops() -> None:
-    monitor = StreamMonitor(every=4, limit=10, flush_s=60)
+def test_a_full_queue_drops_and_counts_and_what_is_no_number_is_let_go() -> None:
+    monitor = StreamMonitor(limit=10, flush_s=60)
     try:
-        for number in range(80):
-            monitor.observe("m", seen(float(number)))
+        for _ in range(10):
+            monitor.offer(sample(1.0, 2.0))
         assert monitor.dropped == 10
         monitor.flush()
         assert monitor.series()[0] == ("maestro_drift_share", [(("m@1.0.0",), 0.0)])
-        monitor.observe("m", seen(float("nan")))
+        monitor.offer(sample(float("nan"), "text", None))
+        monitor.offer(sample(*range(8)))
+        assert monitor.dropped == 18, "three wait"
         monitor.flush()
+        monitor.offer(sample(*range(8)))
+        assert monitor.dropped == 18
     finally:
         monitor.close()
     assert PREDICTION == "prediction"

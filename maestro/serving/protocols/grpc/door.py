@@ -6,20 +6,25 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 import grpc
 import grpc.aio
+import msgspec
 
-from maestro.core.errors import Conflict, MaestroError, NotFound, Refused
-from maestro.serving.auth import ADMIN
+from maestro.core.errors import MaestroError, NotFound, Unreachable
+from maestro.serving.auth import ServerAuth
+from maestro.serving.dataplane import DataPlane
+from maestro.serving.engine.control import Control, ControlRequest
+from maestro.serving.engine.rate import RateLimit
 from maestro.serving.graph._base import ANY_KEY
 from maestro.serving.protocols.adapter import Asked
 from maestro.serving.protocols.grpc.messages import PROTO, SERVICE, calls, messages
 from maestro.serving.protocols.grpc.tensors import answer_of, rest_body
 from maestro.serving.protocols.open_inference import OpenInferenceAdapter, metadata_inputs, metadata_outputs
 from maestro.serving.served import ServedGraph
-from maestro.serving.server import ModelServer
 
 log = logging.getLogger(__name__)
 
@@ -37,21 +42,48 @@ _STATUS = {
 """What an error's HTTP status is called here."""
 
 
+class _Told(Exception):
+    """What a control route refused."""
+
+    def __init__(self, said: str, status: int) -> None:
+        super().__init__(said)
+        self.status = status
+
+
 class GrpcDoor:
     """Serves until it is stopped. An answer's version, arm and revision stand in trailing metadata, `x-maestro-*`.
 
-    Loading and unloading follow the graph: it pins what is served, so a model that it serves is loaded, and nothing else can be.
+    Who may call, how often, and what is answered is as on the HTTP port. Readiness and the repository are asked of the control routes: loading and
+    unloading follow the graph, which pins what is served, so a model that it serves is loaded, and nothing else can be.
+
+    Args:
+        control: answers what is no inference.
+        rate: how often one caller may ask; None as often as it likes.
+        max_body: bytes of a message.
     """
 
-    def __init__(self, server: ModelServer) -> None:
-        self._server = server
+    def __init__(
+        self, plane: DataPlane, auth: ServerAuth, control: Control, rate: RateLimit | None, *, max_body: int
+    ) -> None:
+        self._plane = plane
+        self._auth = auth
+        self._control = control
+        self._rate = rate
+        self._max_body = max_body
         self._adapter = OpenInferenceAdapter()
         self._grpc: grpc.aio.Server | None = None
 
-    async def start(self, address: str) -> int:
-        """Listen on `host:port`; the port."""
-        limit = self._server.options.serving.max_body_bytes
-        options = [("grpc.max_receive_message_length", limit), ("grpc.so_reuseport", 0)]
+    async def start(self, address: str, *, tls: tuple[Path, Path] | None = None, shared: bool = False) -> int:
+        """Listen on `host:port`; the port.
+
+        Args:
+            tls: the certificate chain and its key (PEM); with them the port speaks TLS only.
+            shared: whether other processes of this server listen on it too.
+
+        Raises:
+            Unreachable: the address is taken, or not this machine's.
+        """
+        options = [("grpc.max_receive_message_length", self._max_body), ("grpc.so_reuseport", int(shared))]
         self._grpc = grpc.aio.server(options=options)
         kinds = messages()
         handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
@@ -62,7 +94,19 @@ class GrpcDoor:
                 response_serializer=lambda message: message.SerializeToString(),
             )
         self._grpc.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
-        port = self._grpc.add_insecure_port(address)
+        try:
+            if tls is None:
+                port = self._grpc.add_insecure_port(address)
+            else:
+                pair = [(tls[1].read_bytes(), tls[0].read_bytes())]
+                port = self._grpc.add_secure_port(address, grpc.ssl_server_credentials(pair))
+        except RuntimeError:
+            raise Unreachable(
+                f"{address} cannot be listened on",
+                field="MAESTRO_SERVING__GRPC",
+                remedy="give another MAESTRO_SERVING__GRPC",
+                component="model server",
+            ) from None
         await self._grpc.start()
         return port
 
@@ -82,6 +126,9 @@ class GrpcDoor:
                 status = error.status
                 said = f"{error.detail}; {error.remedy}" if error.remedy else error.detail
                 await context.abort(_STATUS.get(status, grpc.StatusCode.INTERNAL), said)
+            except _Told as told:
+                status = told.status
+                await context.abort(_STATUS.get(status, grpc.StatusCode.INTERNAL), told.args[0])
             except grpc.aio.AbortError:
                 raise
             except Exception:
@@ -89,21 +136,25 @@ class GrpcDoor:
                 status = 500
                 await context.abort(grpc.StatusCode.INTERNAL, "the server failed; see the server's log")
             finally:
-                self._server.metrics.response(status, time.perf_counter() - started)
+                self._plane.metrics.response(status, time.perf_counter() - started)
 
         return answered
 
     def _admit(self, context: Any) -> dict[str, str]:
         """The call's metadata, of a caller of the data port."""
         head = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
-        self._server.auth.data(head.get("authorization"))
+        authorization = head.get("authorization")
+        self._auth.data(authorization)
+        if self._rate is not None:
+            self._rate.admit(authorization or host_of(context.peer()))
         return head
 
     async def _ServerLive(self, request: Any, context: Any) -> Any:  # noqa: N802 - the protocol's name
         return messages()["ServerLiveResponse"](live=True)
 
     async def _ServerReady(self, request: Any, context: Any) -> Any:  # noqa: N802
-        return messages()["ServerReadyResponse"](ready=self._server.is_ready())
+        answer = await self._control.answer(ControlRequest("GET", "/v2/health/ready", "", (), b""))
+        return messages()["ServerReadyResponse"](ready=answer.status == 200)
 
     async def _ModelReady(self, request: Any, context: Any) -> Any:  # noqa: N802
         self._admit(context)
@@ -139,7 +190,7 @@ class GrpcDoor:
         unit = head.get("x-maestro-unit")
         asked = Asked("application/octet-stream", path, {}, {ANY_KEY: unit} if unit else {}, size)
         wanted, render = self._adapter.read(body, asked)
-        result = await self._server.plane.infer(wanted)
+        result = await self._plane.infer(wanted)
         rendered = render(result)
         named = dict(rendered.headers)
         answer = result.answer
@@ -157,70 +208,37 @@ class GrpcDoor:
         return answer_of(rendered.body, None if size_sent is None else int(size_sent))
 
     async def _RepositoryIndex(self, request: Any, context: Any) -> Any:  # noqa: N802
-        self._require(context)
         index = messages()["RepositoryIndexResponse"].ModelIndex
-        found = [
-            index(name=model, version=loaded.version, state="READY")
-            for model, served in sorted(self._server.plane.graphs.items())
-            for loaded in served.versions.values()
-        ]
-        if not request.ready:
-            found += [
-                index(name=model, state="UNAVAILABLE", reason=refusal.error.detail)
-                for model, refusal in sorted(self._server.follower.refusals.items())
-                if model not in self._server.plane.graphs
-            ]
-        return messages()["RepositoryIndexResponse"](models=found)
+        found = await self._repository("index", request.repository_name, {"ready": request.ready}, context)
+        return messages()["RepositoryIndexResponse"](models=[index(**each) for each in found])
 
     async def _RepositoryModelLoad(self, request: Any, context: Any) -> Any:  # noqa: N802
-        self._require(context)
-        self._only_here(request.repository_name)
-        refusal = self._server.follower.refusals.get(request.model_name)
-        if refusal is not None:
-            raise Conflict(
-                f"model {request.model_name!r} is refused: {refusal.error.detail}",
-                field="model_name",
-                remedy=refusal.error.remedy or "correct its graph",
-            )
-        if request.model_name not in self._server.plane.graphs:
-            raise Refused(
-                f"no graph pins model {request.model_name[:128]!r}",
-                field="model_name",
-                remedy="write a graph that pins a version by its digest; the server loads what graphs pin, and nothing else",
-            )
-        if request.parameters:
-            raise Refused(
-                "a model's files and settings are not taken over this port",
-                field="parameters",
-                remedy="register a version and pin it in the graph",
-            )
+        sent = {"parameters": dict.fromkeys(request.parameters, "")}
+        await self._repository(_model_path(request, "load"), request.repository_name, sent, context)
         return messages()["RepositoryModelLoadResponse"]()
 
     async def _RepositoryModelUnload(self, request: Any, context: Any) -> Any:  # noqa: N802
-        self._require(context)
-        self._only_here(request.repository_name)
-        if request.model_name in self._server.plane.graphs:
-            raise Refused(
-                f"the graph of {request.model_name!r} pins its versions: they stay loaded as long as it does",
-                field="model_name",
-                remedy="write a graph that names them no more",
-            )
+        sent = {"parameters": dict.fromkeys(request.parameters, "")}
+        await self._repository(_model_path(request, "unload"), request.repository_name, sent, context)
         return messages()["RepositoryModelUnloadResponse"]()
 
-    def _require(self, context: Any) -> None:
+    async def _repository(self, path: str, repository: str, sent: dict[str, Any], context: Any) -> Any:
+        """Ask the same of the REST routes, in the caller's name."""
         head = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
-        self._server.auth.require(head.get("authorization"), *ADMIN)
-
-    def _only_here(self, repository: str) -> None:
-        if repository:
-            raise NotFound(
-                f"there is no repository {repository[:128]!r}",
-                field="repository_name",
-                remedy="leave it empty: this server has one",
-            )
+        headers = [(b"content-type", b"application/json")]
+        if "authorization" in head:
+            headers.append((b"authorization", head["authorization"].encode("latin-1", "replace")))
+        sent |= {"repository_name": repository} if repository else {}
+        asked = ControlRequest("POST", f"/v2/repository/{path}", "", tuple(headers), msgspec.json.encode(sent))
+        answer = await self._control.answer(asked)
+        if answer.status != 200:
+            problem: dict[str, Any] = msgspec.json.decode(answer.body)
+            said = "; ".join(str(problem[part]) for part in ("detail", "remedy") if problem.get(part))
+            raise _Told(said, answer.status)
+        return msgspec.json.decode(answer.body) if answer.body else None
 
     def _served(self, model: str, version: str) -> ServedGraph:
-        served = self._server.plane.served(model)
+        served = self._plane.served(model)
         known = {loaded.version for loaded in served.versions.values()}
         if version and version not in known:
             raise NotFound(
@@ -229,3 +247,20 @@ class GrpcDoor:
                 remedy=f"ask for one of: {', '.join(sorted(known))}",
             )
         return served
+
+
+def host_of(peer: str) -> str:
+    """The caller's address, as the HTTP port knows it.
+
+    >>> host_of("ipv4:10.0.0.7:5000"), host_of("ipv6:%5B::1%5D:5000"), host_of("unix:")
+    ('10.0.0.7', '::1', '')
+    """
+    kind, _, rest = unquote(peer).partition(":")
+    if kind not in ("ipv4", "ipv6"):
+        return ""
+    host = rest.rpartition(":")[0].strip("[]")
+    return host.removeprefix("::ffff:")
+
+
+def _model_path(request: Any, action: str) -> str:
+    return f"models/{quote(request.model_name, safe='')}/{action}"

@@ -10,6 +10,7 @@ import pytest
 
 from maestro.clients.kubernetes.connection import Connection
 from maestro.clients.kubernetes.objects import Cluster, Ref
+from tests.cluster.leading import place, quick  # noqa: F401 - fixtures of rollouts
 from tests.governance.conftest import kit, make_kit, policy, store  # noqa: F401 - fixtures of rollouts
 from tests.security.vault_server import vault_server  # noqa: F401 - a fixture
 

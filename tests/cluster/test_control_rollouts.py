@@ -1,109 +1,31 @@
-"""Rollouts on a real API server: every strategy, controllers killed at every effect, edits by hand, and the same story as on a laptop."""
+"""Rollouts on a real API server: every strategy with every way of moving traffic, and edits by hand."""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import time
-from collections.abc import Callable
-from datetime import timedelta
-from threading import Event
 
 import pytest
 import yaml
-from sqlalchemy import event as engine_event
 
-from maestro.clients.database import Database, open_database
-from maestro.clients.database.outbox import events
-from maestro.clients.kubernetes.connection import Connection
 from maestro.clients.kubernetes.objects import Cluster, Ref
-from maestro.core.cluster import ClusterServing
 from maestro.core.errors import BadInput, Refused
-from maestro.core.events import Event as Logged
-from maestro.core.events import projection
 from maestro.core.graph import InferenceGraph
-from maestro.core.policy import RolloutPolicy, Rung
+from maestro.core.policy import RolloutPolicy
 from maestro.governance.production import production_node
-from maestro.governance.rollouts import RolloutStatus, Step
+from maestro.governance.rollouts import RolloutStatus
 from maestro.governance.rollouts.rollback import instant_rollback
 from maestro.security.trust import load_trust
-from maestro.serving.targets import KubernetesTarget, kubernetes_target
+from maestro.serving.targets import KubernetesTarget
 from maestro.serving.targets._route import Carried
 from maestro.serving.targets.httproute import HttpRoute
 from tests.cluster import stage
+from tests.cluster.leading import CASES, led, logged, on_cluster, roll_out, until_weight
 from tests.cluster.platform_stage import ROOT, until
 from tests.governance.conftest import OPS, Kit
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
-
-MakeKit = Callable[[Database], Kit]
-
-
-@pytest.fixture
-def quick(policy: RolloutPolicy) -> RolloutPolicy:
-    """A policy that a few seconds of traffic decide, by errors and latency alone."""
-    metrics = tuple(
-        metric.model_copy(update={"margin": 0.3, "tolerate": 0.2})
-        for metric in policy.metrics
-        if metric.event != "wrong"
-    )
-    rungs = (Rung(weight=10), Rung(weight=50), Rung(weight=100, bake=timedelta(seconds=1)))
-    return policy.model_copy(update={"metrics": metrics, "rungs": rungs})
-
-
-@pytest.fixture
-def place(cluster: Cluster, namespace: str, request: pytest.FixtureRequest) -> str:
-    """A namespace with slots and a route."""
-    if why := stage.install_gateway(cluster):
-        pytest.skip(why)
-    stage.set_up(cluster, namespace)
-    return namespace
-
-
-def on_cluster(kit: Kit, options: ClusterServing) -> Kit:
-    """The kit's governance, moving traffic in the cluster."""
-    cluster = Cluster(Connection.load(), stage.PacedClock(kit.clock))
-    targets: dict[str, KubernetesTarget] = {}
-
-    def target(model: str) -> KubernetesTarget:
-        if model not in targets:
-            targets[model] = kubernetes_target(cluster, options, kit.home, model)
-        return targets[model]
-
-    source = stage.MirroredSource(target, kit.clock, kit.source.bad)  # type: ignore[arg-type]
-    kit.source = source
-    kit.governance.targets = target
-    kit.governance.sources = lambda _: source
-    return kit
-
-
-def roll_out(kit: Kit, policy: RolloutPolicy, strategy: str, **metrics: float) -> str:
-    version = kit.register(f1=metrics.get("f1", 0.8))
-    kit.approved(version, policy)
-    return kit.governance.rollouts.start(OPS, version, policy, strategy).id
-
-
-def led(kit: Kit, rollout_id: str) -> RolloutStatus:
-    ended = kit.governance.rollouts.run(rollout_id, Event())
-    assert ended is not None
-    return ended.status
-
-
-def told(kit: Kit, after: int = 0) -> list[tuple[object, ...]]:
-    with kit.database.read() as connection:
-        return [tuple(row) for row in projection(events(connection, after=after))]
-
-
-CASES = [
-    ("canary", "httproute"),
-    ("shadow", "httproute"),
-    ("blue-green", "selector"),
-    ("blue-green", "httproute"),
-    ("rolling", "rolling"),
-    ("rolling", "httproute"),
-]
 
 
 @pytest.mark.door
@@ -211,19 +133,6 @@ def test_going_back_by_the_route_takes_seconds(
     assert took <= 5.0
 
 
-def until_weight(kit: Kit, rollout_id: str, weight: float) -> None:
-    """Lead a rollout until it watches a rung."""
-    fence = kit.governance.rollout_store.acquire(rollout_id)
-    assert fence is not None
-    transitions = kit.governance.rollouts._transitions
-    deadline = time.monotonic() + 60
-    rollout = kit.governance.rollout_store.get(rollout_id)
-    while not (rollout.step is Step.WATCH and rollout.weight == weight):
-        assert time.monotonic() < deadline, rollout
-        rollout = transitions.advance(rollout, fence)
-    kit.governance.rollout_store.let_go(rollout_id, fence)
-
-
 @pytest.mark.door
 @pytest.mark.parametrize("what", ["graph", "route"])
 @pytest.mark.shows("H1", env="cluster")
@@ -239,7 +148,7 @@ def test_an_edit_by_hand_is_honoured_recorded_and_freezes(
     kit.champion(quick)
     rollout_id = roll_out(kit, quick, "canary")
     until_weight(kit, rollout_id, 10)
-    before = max(item.seq for item in _events(kit))
+    before = max(item.seq for item in logged(kit))
     if what == "graph":
         graph = kit.governance.targets(kit.model).read()
         assert graph is not None
@@ -254,7 +163,7 @@ def test_an_edit_by_hand_is_honoured_recorded_and_freezes(
         ]
         _kubectl("patch", "httproute", "mlflow-model-server", "-n", place, "--type=json", "-p", json.dumps(weights))
     assert led(kit, rollout_id) is RolloutStatus.FROZEN
-    kinds = [item.kind for item in _events(kit, after=before)]
+    kinds = [item.kind for item in logged(kit, after=before)]
     assert "graph.foreign" in kinds
     assert "rollout.frozen" in kinds
     target = kit.governance.targets(kit.model)
@@ -287,112 +196,6 @@ def test_an_edit_that_lets_in_a_version_without_statement_is_not_carried_out(
     with pytest.raises(Refused):
         target.converge()
     assert stage.versions_serving(cluster, place, "champion") == [first.version] * 2
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("strategy", "traffic"), CASES)
-@pytest.mark.shows("F7", env="cluster")
-def test_killed_at_each_effect(
-    strategy: str,
-    traffic: str,
-    kit: Kit,
-    make_kit: MakeKit,
-    quick: RolloutPolicy,
-    cluster: Cluster,
-    place: str,
-) -> None:
-    """SIGKILL after each commit and each write to the API server, in turn; another goes on, and what was told is the same."""
-    options = stage.serving(place, traffic)
-    on_cluster(kit, options)
-    kit.champion(quick)
-    expected: list[tuple[object, ...]] | None = None
-    effect, killed = 0, True
-    while killed:
-        last = max(item.seq for item in _events(kit))
-        rollout_id = roll_out(kit, quick, strategy)
-        effect += 1
-        killed = _killed_at(kit, make_kit, options, rollout_id, effect)
-        kit.clock.sleep(60)  # the dead controller's lease ends
-        kit.source.counters.clear()
-        kit.source.epoch = f"after-{effect}"
-        if killed:
-            kit.governance.rollouts.run(rollout_id, Event())
-        ended = kit.governance.rollout_store.get(rollout_id)
-        assert (ended.status, ended.step) == (RolloutStatus.PROMOTED, Step.DONE), (effect, ended)
-        assert stage.versions_serving(cluster, place, "champion") == [ended.challenger] * 2
-        moves = [
-            row for row in told(kit, last) if row[0] not in {"rollout.judged", "rollout.started", "rollout.finished"}
-        ]
-        expected = expected or moves
-        assert moves == expected, effect
-    assert effect > 8
-
-
-@pytest.mark.shows("F7", env="cluster")
-def test_the_same_scenario_tells_the_same_story_as_on_a_laptop(
-    make_kit: MakeKit,
-    quick: RolloutPolicy,
-    place: str,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    """A promotion, a roll-back and a blue-green switch: the projections of both event logs are equal."""
-    stories = []
-    for where in ("laptop", "cluster"):
-        from maestro.clients.database.migrate import migrate
-
-        database = open_database(f"sqlite:///{tmp_path_factory.mktemp(where) / 'maestro.db'}")
-        migrate(database)
-        own = make_kit(database)
-        if where == "cluster":
-            on_cluster(own, stage.serving(place, "httproute"))
-        own.champion(quick)
-        led(own, roll_out(own, quick, "canary"))
-        bad = own.register(f1=0.8)
-        own.approved(bad, quick)
-        own.source.bad[bad.version] = {"errors": 0.9}
-        led(own, own.governance.rollouts.start(OPS, bad, quick).id)
-        led(own, roll_out(own, quick, "blue-green"))
-        stories.append([tuple(str(part).replace(own.model, "m") for part in row) for row in told(own)])
-        database.dispose()
-    assert stories[0] == stories[1]
-    assert len(stories[0]) > 8
-
-
-def _killed_at(kit: Kit, make_kit: MakeKit, options: ClusterServing, rollout_id: str, effect: int) -> bool:
-    child = os.fork()
-    if child == 0:
-        database = open_database(str(kit.database.engine.url))  # connections are not shared over a fork
-        own = make_kit(database)
-        own.model, own.source.bad = kit.model, kit.source.bad
-        seen = [0]
-
-        def count(*_: object) -> None:
-            seen[0] += 1
-            if seen[0] == effect:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        engine_event.listen(database.engine, "commit", count)
-        request = Connection.request
-
-        def counted(self: Connection, method: str, *arguments: object, **named: object) -> object:
-            answer = request(self, method, *arguments, **named)  # type: ignore[arg-type]
-            if method != "GET":
-                count()
-            return answer
-
-        Connection.request = counted  # type: ignore[method-assign]
-        try:
-            on_cluster(own, options)
-            own.governance.rollouts.run(rollout_id, Event())
-        finally:
-            os._exit(0)
-    _, status = os.waitpid(child, 0)
-    return os.WIFSIGNALED(status)
-
-
-def _events(kit: Kit, after: int = 0) -> list[Logged]:
-    with kit.database.read() as connection:
-        return list(events(connection, after=after))
 
 
 def _kubectl(*arguments: str) -> None:

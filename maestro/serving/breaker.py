@@ -208,8 +208,10 @@ class Breaker:
 
     def _count(self, attempts: int, failures: int) -> None:
         slot = int(self._now() / self._width)
-        for passed in range(max(self._latest + 1, slot - _BUCKETS + 1), slot + 1):
-            self._ended[passed % _BUCKETS] = self._failed[passed % _BUCKETS] = 0
-        self._latest = max(slot, self._latest)
+        if slot > self._latest:
+            for passed in range(max(self._latest + 1, slot - _BUCKETS + 1), slot + 1):
+                self._ended[passed % _BUCKETS] = self._failed[passed % _BUCKETS] = 0
+            self._latest = slot
         self._ended[slot % _BUCKETS] += attempts
-        self._failed[slot % _BUCKETS] += failures
+        if failures:
+            self._failed[slot % _BUCKETS] += failures

@@ -16,7 +16,6 @@ from tests.serving.conftest import Process, Trained, Workshop, free_port, node
 
 PYTHON = os.environ.get("MAESTRO_TEST_OIP_CLIENTS", "")
 WITH_KEYS = ("triton_http", "triton_grpc", "kserve_rest", "kserve_grpc")
-WITHOUT = ("mlflow_client",)
 
 pytestmark = [
     pytest.mark.skipif(
@@ -27,8 +26,8 @@ pytestmark = [
 ]
 
 
-def answers(process: Process, grpc: str, trained: Trained, key: str, clients: tuple[str, ...]) -> dict[str, list[Any]]:
-    """What each client got for ten rows, each way it has of asking."""
+def answers(process: Process, grpc: str, trained: Trained, key: str, client: str) -> list[Any]:
+    """What a client got for ten rows, each way it has of asking. Each runs alone: two of them register one protocol's messages."""
     asked = {
         "http": process.url.removeprefix("http://"),
         "grpc": grpc,
@@ -36,7 +35,7 @@ def answers(process: Process, grpc: str, trained: Trained, key: str, clients: tu
         "rows": trained.rows[:10].tolist(),
         "columns": list(trained.contract.names),
         "key": key,
-        "clients": clients,
+        "clients": [client],
     }
     script = Path(__file__).with_name("official_clients.py")
     done = subprocess.run(
@@ -44,7 +43,7 @@ def answers(process: Process, grpc: str, trained: Trained, key: str, clients: tu
     )
     assert done.returncode == 0, done.stderr[-3000:]
     found: dict[str, list[Any]] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    return found[client]
 
 
 @pytest.mark.shows("G1", "G14", env="laptop")
@@ -57,16 +56,14 @@ def test_official_clients_work_unchanged(
     grpc = f"127.0.0.1:{free_port()}"
     common = {"MAESTRO_SERVING__WORKERS": workers, "MAESTRO_SERVING__GRPC": grpc}
     process = spawn(**common, MAESTRO_SERVING__AUTH="key").wait_ready(120)
-    found = answers(process, grpc, trained, key, WITH_KEYS)
-    assert set(found) == set(WITH_KEYS)
-    for client, each in found.items():
-        assert each == [trained.answers[:10]] * len(each), client
-        assert len(each) >= 2
+    for client in WITH_KEYS:
+        found = answers(process, grpc, trained, key, client)
+        assert len(found) >= 2, client
+        assert found == [trained.answers[:10]] * len(found), client
 
 
 @pytest.mark.shows("G1", env="laptop")
 def test_mlflows_client_works_unchanged(workshop: Workshop, trained: Trained, spawn: Callable[..., Process]) -> None:
     workshop.graph({"a": node(workshop.register("1.0.0", {"model.onnx": trained.onnx}, trained.contract))}, "a")
     process = spawn().wait_ready(120)
-    found = answers(process, "", trained, "", WITHOUT)
-    assert found == {"mlflow_client": [trained.answers[:10]] * 3}
+    assert answers(process, "", trained, "", "mlflow_client") == [trained.answers[:10]] * 3

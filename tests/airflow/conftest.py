@@ -18,8 +18,22 @@ import pytest
 
 collect_ignore_glob = [] if os.environ.get("MAESTRO_TEST_AIRFLOW") else ["test_*.py"]
 
-DAGS = Path(__file__).parents[2] / "infrastructure" / "airflow" / "dags"
+ROOT = Path(__file__).parents[2]
+DAGS = ROOT / "infrastructure" / "airflow" / "dags"
 AIRFLOW = str(Path(sys.executable).with_name("airflow"))
+
+
+@dataclass(frozen=True)
+class Platform:
+    """A Maestro that is up."""
+
+    home: Path
+    command: str
+    url: str
+
+    def token(self, actor: str) -> str:
+        """The key of a principal."""
+        return (self.home / "keys" / f"{actor}.token").read_text().strip()
 
 
 @dataclass(frozen=True)
@@ -47,18 +61,12 @@ class Airflow:
         """`airflow dags test`; whether the run succeeded is in what it printed."""
         return self.run("dags", "test", dag, "--conf", json.dumps(conf), more=more)
 
-
-@dataclass(frozen=True)
-class Platform:
-    """A Maestro that is up."""
-
-    home: Path
-    command: str
-    url: str
-
-    def token(self, actor: str) -> str:
-        """The key of a principal."""
-        return (self.home / "keys" / f"{actor}.token").read_text().strip()
+    def calling(self, platform: Platform, actor: str) -> Airflow:
+        """The same one, whose tasks call the platform as a principal."""
+        return Airflow(self.environment | {
+            "MAESTRO_API_URL": platform.url, "MAESTRO_API_KEY": platform.token(actor), "MAESTRO_COMMAND": platform.command,
+            "MAESTRO_HOME": str(platform.home),
+        })  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -95,7 +103,4 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
 @pytest.fixture
 def calling(airflow: Airflow, platform: Platform) -> Airflow:
     """Airflow whose tasks call the platform as a submitter."""
-    return Airflow(airflow.environment | {
-        "MAESTRO_API_URL": platform.url, "MAESTRO_API_KEY": platform.token("submitter"), "MAESTRO_COMMAND": platform.command,
-        "MAESTRO_HOME": str(platform.home),
-    })  # fmt: skip
+    return airflow.calling(platform, "submitter")

@@ -65,7 +65,7 @@ def drift_check_then_retrain() -> None:
         return str(maestro.version_of_run(get_current_context()["params"]["model"], run_id)["version"])
 
     # a pod tells drift by exit status 1, which skips its task: then, and only then, the training runs
-    check: Any = maestro.in_a_pod("drifted", words) if maestro.on_cluster() else drifted()
+    check: Any = maestro.in_a_pod("drifted", words, skipped_on_1=True) if maestro.on_cluster() else drifted()
     job = retrain()
     check >> job
     registered(job)

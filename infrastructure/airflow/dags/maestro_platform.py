@@ -2,12 +2,13 @@
 
 A task that Airflow runs again sends the same Idempotency-Key, which is made of the DAG, the run and the task and not of the try: so a job is submitted once.
 Needs `MAESTRO_API_URL` and `MAESTRO_API_KEY` in the environment of the workers. `MAESTRO_AIRFLOW_IMAGE` makes commands run in a pod of that image in `MAESTRO_AIRFLOW_NAMESPACE`; without it
-they run beside Airflow, by the program that `MAESTRO_COMMAND` names (`maestro`).
+they run beside Airflow, by the program that `MAESTRO_COMMAND` names (`maestro`). A pod takes its key from the Secret that `MAESTRO_AIRFLOW_SECRET` names.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shlex
 import subprocess
@@ -135,22 +136,50 @@ def run_command(arguments: list[str], *, fine: tuple[int, ...] = (0,)) -> int:
     Raises:
         RuntimeError: the status is not among those that are fine.
     """
+    return _run(arguments, fine).returncode
+
+
+def told_by_command(arguments: list[str]) -> dict[str, Any]:
+    """The document of a command with `--json` that runs beside Airflow.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    return dict(json.loads(_run(arguments, (0,)).stdout))
+
+
+def _run(arguments: list[str], fine: tuple[int, ...]) -> subprocess.CompletedProcess[str]:
     words = [*shlex.split(os.environ.get("MAESTRO_COMMAND", "maestro")), *arguments]
     done = subprocess.run(words, check=False, capture_output=True, text=True)
     print(done.stdout[-20_000:], done.stderr[-5_000:], sep="\n")
     if done.returncode not in fine:
-        raise RuntimeError(f"{' '.join(words)} ended with {done.returncode}: {done.stderr[-1000:]}")
-    return done.returncode
+        # with --json a failure is told on standard output
+        said = (done.stderr.strip() or done.stdout.strip())[-1000:]
+        raise RuntimeError(f"{' '.join(words)} ended with {done.returncode}: {said}")
+    return done
 
 
-def in_a_pod(task_id: str, arguments: list[str], **more: Any) -> Any:
-    """The same command as a task in a pod; `do_xcom_push` is off, so the pod's exit status is all that it tells (skipped on 1, a negative verdict)."""
+def in_a_pod(task_id: str, arguments: list[str], *, skipped_on_1: bool = False, **more: Any) -> Any:
+    """The same command as a task in a pod, which is given the API's address and, from the Secret that `MAESTRO_AIRFLOW_SECRET` names, its key (`api-key`).
+
+    The pod's exit status is all that it tells. `skipped_on_1`: status 1, a negative verdict, skips the task; otherwise it fails it.
+    """
     from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
+    from airflow.providers.cncf.kubernetes.secret import Secret
+    from kubernetes.client.models import V1ResourceRequirements
 
+    addresses = ("MAESTRO_API_URL", "MLFLOW_TRACKING_URI")
+    key = os.environ.get("MAESTRO_AIRFLOW_SECRET")
     return KubernetesPodOperator(
         task_id=task_id, name=task_id.replace("_", "-"), namespace=os.environ.get("MAESTRO_AIRFLOW_NAMESPACE", "ml-training"),
-        image=os.environ["MAESTRO_AIRFLOW_IMAGE"], cmds=["maestro"], arguments=arguments, in_cluster=True, skip_on_exit_code=[1],
-        on_finish_action="delete_pod", startup_timeout_seconds=120,
+        image=os.environ["MAESTRO_AIRFLOW_IMAGE"], cmds=["maestro"], arguments=arguments, in_cluster=True,
+        skip_on_exit_code=[1] if skipped_on_1 else None, on_finish_action="delete_pod", startup_timeout_seconds=120,
+        env_vars={name: os.environ[name] for name in addresses if name in os.environ},
+        secrets=[Secret("env", "MAESTRO_API_KEY", key, "api-key")] if key else [],
+        automount_service_account_token=False,
+        container_resources=V1ResourceRequirements(
+            requests={"cpu": "250m", "memory": "1Gi"}, limits={"cpu": "1", "memory": "2Gi"}
+        ),
         security_context={"runAsNonRoot": True, "runAsUser": 10001, "seccompProfile": {"type": "RuntimeDefault"}},
         container_security_context={"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}, **more,
     )  # fmt: skip

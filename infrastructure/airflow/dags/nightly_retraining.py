@@ -1,6 +1,7 @@
 """Full retraining at 02:00: search with cross-validation, train with what it found, register.
 
-The number of the new version follows from the change of contract and metrics: governance raises major, minor or patch when it registers the run.
+`maestro train retrain` does it all, beside Airflow or in a pod of its own. The number of the new version follows from the change of contract and metrics: governance raises major, minor or
+patch when it registers the run. A task that is tried again sends the same key, so it goes on where the first try ended: nothing is searched or trained twice.
 """
 
 from __future__ import annotations
@@ -10,6 +11,15 @@ from typing import Any
 
 import maestro_platform as maestro
 from airflow.sdk import Param, dag, get_current_context, task
+
+_SETTINGS = ("model", "feature_service", "space", "objective", "n_trials", "n_jobs", "folds", "sampler", "pruner")
+_FLAGS = {"feature_service": "--features"}
+
+
+def words(given: dict[str, Any], key: str) -> list[str]:
+    """The command of one night."""
+    flags = [(_FLAGS.get(name, "--" + name.replace("_", "-")), str(given[name])) for name in _SETTINGS]
+    return ["train", "retrain", *(word for flag in flags for word in flag), "--idempotency-key", key, "--json"]
 
 
 @dag(
@@ -24,50 +34,30 @@ from airflow.sdk import Param, dag, get_current_context, task
             "tumour", type="string", pattern="^[A-Za-z0-9][A-Za-z0-9_.-]{0,50}$", description="model to retrain"
         ),
         "feature_service": Param("tumour_v1", type="string"),
-        "space": Param("random_forest", type="string"),
-        "model_type": Param("classifier", type="string"),
+        "space": Param("random_forest", type="string", description="search space, which names the kind of model"),
+        "objective": Param("accuracy", type="string", description="metric to search for"),
         "n_trials": Param(20, type="integer", minimum=1, maximum=10_000),
+        "n_jobs": Param(1, type="integer", minimum=1, maximum=16, description="trials at once"),
         "folds": Param(3, type="integer", minimum=2, maximum=10),
+        "sampler": Param("tpe", type="string"),
+        "pruner": Param("hyperband", type="string"),
     },
 )
 def nightly_retraining() -> None:
     """Search, train, register."""
 
     @task
-    def search() -> str:
-        """A study of its own for each night."""
+    def retrain() -> dict[str, Any]:
+        """The new version, the one before it, and which part of the number rose."""
         context = get_current_context()
-        asked = context["params"]
-        key = maestro.key_of(context)
-        request = {
-            "name": f"{asked['model']}-{key[-12:]}", "data": {"feature_service": asked["feature_service"]}, "space": asked["space"],
-            "n_trials": asked["n_trials"], "folds": asked["folds"], "sampler": "tpe", "pruner": "hyperband",
-        }  # fmt: skip
-        return maestro.start_study(request, key)
+        told = maestro.told_by_command(words(context["params"], maestro.key_of(context)))
+        return {name: told[name] for name in ("model", "version", "before", "bump", "run_id")}
 
-    @task
-    def best(study_id: str) -> dict[str, Any]:
-        """The parameters to train with."""
-        return maestro.best_of_study(study_id, get_current_context()["params"]["space"])
-
-    @task
-    def train(found: dict[str, Any]) -> str:
-        """Queue the full training; a second try finds the first one's."""
-        context = get_current_context()
-        asked = context["params"]
-        request = {
-            "name": f"{asked['model']}-nightly", "model_type": asked["model_type"], "data": {"feature_service": asked["feature_service"]},
-            "params": found, "register_as": asked["model"], "max_retries": 1,
-        }  # fmt: skip
-        return maestro.submit_job(request, maestro.key_of(context))
-
-    @task
-    def registered(job_id: str) -> str:
-        """The new version's number."""
-        run_id = maestro.wait_for_job(job_id)["run_id"]
-        return str(maestro.version_of_run(get_current_context()["params"]["model"], run_id)["version"])
-
-    registered(train(best(search())))
+    if maestro.on_cluster():
+        templates = {name: "{{ params." + name + " }}" for name in _SETTINGS}
+        maestro.in_a_pod("retrain", words(templates, "airflow-{{ dag.dag_id }}/{{ run_id }}"))
+    else:
+        retrain()
 
 
 nightly_retraining()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from maestro.core.errors import BadInput
 from maestro.serving.prepare.importers import forest_of
-from maestro.serving.program import COMPILERS, NoCompiler, compile_program
+from maestro.serving.program import COMPILERS, NoCompiler, compile_program, compiled_before
 from maestro.serving.runtimes import ModelFailed
 from maestro.serving.runtimes.forest import FILE, decode
 from maestro.serving.runtimes.trees import PROGRAM, SOURCE, TreesRuntime
@@ -106,6 +106,18 @@ def test_classes_that_the_contract_does_not_name_are_refused(encoded: bytes, tmp
         TreesRuntime(tmp_path, contract_of(classes=("0", "1", "2"))).load()
     with pytest.raises(BadInput, match="2 numbers a row"):
         TreesRuntime(tmp_path, contract_of(classes=None)).load()
+
+
+def test_what_was_compiled_beside_its_source_needs_no_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = tmp_path / SOURCE.name
+    source.write_bytes(SOURCE.read_bytes())
+    compile_program(source, compiled_before(source))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    compile_program(source, tmp_path / PROGRAM)
+    assert (tmp_path / PROGRAM).read_bytes() == compiled_before(source).read_bytes()
+    source.write_text("/* another text */")
+    with pytest.raises(NoCompiler):
+        compile_program(source, tmp_path / PROGRAM)
 
 
 def test_without_a_compiler_the_reason_names_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

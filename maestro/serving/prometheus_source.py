@@ -78,7 +78,7 @@ class PrometheusMetricSource:
             NotFound: no server that is scraped serves the model.
         """
         with self._lock:
-            shown = self._newest(_REVISION, model)
+            shown = _present(self._newest(_REVISION, model))
             if not shown:
                 raise NotFound(
                     f"Prometheus knows no server of {model!r}", field="model", remedy="see that the servers are scraped"
@@ -116,6 +116,14 @@ class PrometheusMetricSource:
 
     def _selector(self, name: str, *own: str) -> str:
         return f"{name}{{{','.join(filter(None, (*own, self._matchers)))}}}"
+
+
+def _present(shown: list[RawSeries]) -> list[RawSeries]:
+    """Of each replica what its newest scrape showed: an arm that it no longer has stays in Prometheus for a while."""
+    newest: dict[str, float] = {}
+    for series in shown:
+        newest[series.label("instance")] = max(series.at, newest.get(series.label("instance"), 0.0))
+    return [series for series in shown if series.at == newest[series.label("instance")]]
 
 
 def _key(series: RawSeries) -> _Key:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -51,3 +53,45 @@ def test_the_model_server_carries_no_web_of_training() -> None:
     text = (ROOT / "infrastructure/images/model-server/requirements.txt").read_text()
     names = set(re.findall(r"(?m)^([A-Za-z0-9_.-]+)", text))
     assert names & {"mlflow", "sqlalchemy", "optuna", "feast", "evidently"} == set()
+
+
+PROGRAMS = {
+    "control-plane": ["maestro.api.app", "maestro.lifecycle.traffic", "maestro.serving.targets.follow", "maestro.operations.backup"],
+    "worker": ["maestro.lifecycle.worker", "maestro.governance.control", "maestro.serving.targets", "maestro.serving.sources",
+               "maestro.clients.kubernetes.connection", "kubernetes", "maestro.training.backends.kubeflow"],
+    "model-server": ["maestro.serving.main", "maestro.serving.app", "maestro.serving.engine.single", "maestro.serving.engine.parent",
+                     "maestro.serving.sample", "maestro.serving.policies", "maestro.serving.graph.remote", "maestro.cli.main"],
+    "training": ["maestro.training.child", "maestro.training.models", "maestro.training.models.boosters"],
+}  # fmt: skip
+"""What each image runs, and what that imports when it is used."""
+
+ONLY = """
+import importlib.abc, importlib.metadata, re, sys, warnings
+warnings.simplefilter("ignore")
+def plain(name): return re.sub(r"[-_.]+", "-", name).lower()
+there = {plain(re.split(r"[\\[=]", line)[0]) for line in open(sys.argv[1]) if "==" in line} | {"maestro-ml"}
+of = {}
+for found in importlib.metadata.distributions():
+    for file in found.files or []:
+        of.setdefault(file.parts[0].removesuffix(".py"), set()).add(plain(found.metadata["Name"]))
+class Absent(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if of.get(name) and not of[name] & there:
+            raise ModuleNotFoundError(f"the image has no {name}", name=name)
+sys.meta_path.insert(0, Absent())
+for name in sys.argv[2:]:
+    __import__(name)
+"""
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_an_image_holds_every_library_that_its_program_imports(name: str) -> None:
+    requirements = ROOT / "infrastructure/images" / name / "requirements.txt"
+    done = subprocess.run(
+        [sys.executable, "-c", ONLY, str(requirements), *PROGRAMS[name]],
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-600:]

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import socket
 
 import pytest
 
 from maestro.clients.kubernetes.connection import Connection
 from maestro.clients.kubernetes.objects import Cluster
 from tests.cluster.platform_stage import simulated
+from tests.node.callers import service_address
 from tests.node.installation import Installation, install, missing_images
-from tests.node.reaching import Api, forwarded, key_of
+from tests.node.reaching import Api, key_of
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +23,11 @@ def node() -> Cluster:
     cluster = Cluster(Connection.load())
     if simulated(cluster):
         pytest.skip("no node here runs containers")
+    address = service_address(cluster, "default", "kubernetes").removeprefix("http://").partition(":")[0]
+    try:
+        socket.create_connection((address, 443), timeout=5).close()
+    except OSError:
+        pytest.skip("the addresses of Services do not answer here: run this on the node, or open a tunnel to it")
     return cluster
 
 
@@ -34,7 +40,6 @@ def installed(node: Cluster) -> Installation:
 
 
 @pytest.fixture(scope="session")
-def api(installed: Installation) -> Iterator[Api]:
+def api(node: Cluster, installed: Installation) -> Api:
     """The control plane's API, as its first operator."""
-    with forwarded("ml-platform", "svc/control-plane-api", 8080) as url:
-        yield Api(url, key_of("operator"))
+    return Api(service_address(node, "ml-platform", "control-plane-api"), key_of("operator"))

@@ -13,8 +13,8 @@ from tests.cluster.platform_stage import ROOT, kubectl, maestro
 from tests.node.stand_ins.catalogue import NO_PROGRAM
 
 NAMESPACES = ("ml-platform", "kubeflow-training", "ml-serving", "ml-training", "observability")
-NOT_RUN = ("training-pytorch", "training-tensorflow")
-"""Images of ours that the platform runs only when somebody trains with that framework."""
+NEEDED = ("control-plane", "worker", "model-server", "training", "mlflow")
+"""Images of ours without which there is nothing to test; the workloads of the others are told as left out where theirs was not built."""
 _KINDS = (("apps/v1", "Deployment"), ("apps/v1", "StatefulSet"))
 _PULL = {"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull"}
 WITHIN_S = 900.0
@@ -29,15 +29,16 @@ class Installation:
 
 
 def missing_images(cluster: Cluster) -> list[str]:
-    """The images of ours that no node has."""
-    there = {
-        name
-        for node in cluster.list("v1", "Node")
-        for image in node["status"].get("images", [])
-        for name in image["names"]
-    }
-    wanted = [one for one in Layout(ROOT).images() if one.built and not one.name.endswith(NOT_RUN)]
-    return [one.reference for one in wanted if one.reference not in there]
+    """The images of ours that are needed and that no node has."""
+    wanted = [
+        one for one in Layout(ROOT).images() if one.built and one.name.endswith(tuple(f"/{name}" for name in NEEDED))
+    ]
+    return [one.reference for one in wanted if one.reference not in _on_nodes(cluster)]
+
+
+def _on_nodes(cluster: Cluster) -> set[str]:
+    nodes = cluster.list("v1", "Node")
+    return {name for node in nodes for image in node["status"].get("images", []) for name in image.get("names") or ()}
 
 
 def install(cluster: Cluster) -> Installation:
@@ -76,12 +77,13 @@ def workloads(cluster: Cluster) -> list[dict[str, Any]]:
 
 
 def _cannot_be_pulled(cluster: Cluster, body: dict[str, Any]) -> str:
-    """The image that a workload's pods wait for, where it is one that nothing here can stand in for."""
-    labels = body["spec"]["selector"]["matchLabels"]
+    """The image that a workload's pods wait for, where nothing here can stand in for it or it was not built."""
+    labels = ",".join(f"{name}={value}" for name, value in body["spec"]["selector"]["matchLabels"].items())
     for pod in cluster.list("v1", "Pod", body["metadata"]["namespace"], labels=labels):
-        for one in pod.get("status", {}).get("containerStatuses", []):
+        status = pod.get("status", {})
+        for one in (*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])):
             reason = (one.get("state", {}).get("waiting") or {}).get("reason")
             name = str(one["image"]).rpartition(":")[0]
-            if reason in _PULL and name in NO_PROGRAM:
+            if reason in _PULL and (name in NO_PROGRAM or one["image"] not in _on_nodes(cluster)):
                 return name
     return ""

@@ -15,21 +15,13 @@ from maestro.clients.kubernetes.objects import Cluster, Ref
 from tests.cluster.platform_stage import kubectl, until
 from tests.node.callers import Callers
 from tests.node.installation import Installation
-from tests.node.reaching import Api, forwarded, inside, key_of
+from tests.node.reaching import Api, key_of
+from tests.node.releases import MODEL, NARROW, WIDE, define_features, extremes, released, trained
 
 pytestmark = [pytest.mark.node, pytest.mark.timeout(1500)]
 
 ROUTES = "gateway.networking.k8s.io/v1"
 HOST = "models.maestro.local"
-POLICY: dict[str, Any] = {
-    "apiVersion": "maestro/v1", "kind": "RolloutPolicy", "metadata": {"name": "node"}, "alpha": 0.05,
-    "rungs": [{"weight": 10, "margin_factor": 3}, {"weight": 50, "margin_factor": 1}, {"weight": 100, "bake": "10s"}],
-    "metrics": [{"name": "errors", "bad": "error", "margin": 0.1}, {"name": "slow", "bad": "latency > 0.25s", "margin": 0.3}],
-    "gates": {"contract": "required", "signature": "required", "lineage": "complete", "offline": {"metric": "f1", "margin": 0.5}, "approvals": 1},
-    "budget": {"requests": 100000, "duration": "15m"},
-}  # fmt: skip
-WIDE = {"feature_service": "tumour_v1"}
-NARROW = WIDE | {"from": "2026-01-01", "to": "2026-02-15"}
 
 
 @pytest.fixture(scope="module")
@@ -62,10 +54,9 @@ def certified(gateway: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def control(gateway: str, installed: Installation) -> Iterator[Api]:
+def control(gateway: str, api: Api) -> Api:
     """The API, once it moves the route."""
-    with forwarded("ml-platform", "svc/control-plane-api", 8080) as url:
-        yield Api(url, key_of("operator"))
+    return api
 
 
 @pytest.fixture(scope="module")
@@ -86,55 +77,13 @@ def weights(node: Cluster) -> dict[str, int]:
     return {one["name"]: one["weight"] for one in route["spec"]["rules"][0]["backendRefs"]}
 
 
-def trained(control: Api, data: dict[str, Any], **params: Any) -> dict[str, Any]:
-    """A version of the model `tumour`."""
-    job = control.job({
-        "name": f"release-{time.time_ns()}", "model_type": "classifier", "data": data, "params": {"algorithm": "logistic_regression", **params},
-        "register_as": "tumour", "resources": {"cpu": 0.5, "memory": "1Gi"},
-    })  # fmt: skip
-    assert job["status"] == "completed", job
-
-    def registered() -> dict[str, Any] | None:
-        items = control.get("/versions", model="tumour", page_size=200)["items"]
-        return next((one for one in items if one["run_id"] == job["run_id"]), None)
-
-    version: dict[str, Any] = until(registered, "nothing was registered", 60)
-    return version
-
-
-def released(control: Api, approver: Api, version: dict[str, Any], within_s: float = 600) -> dict[str, Any]:
-    """The rollout of a version once it has ended."""
-    asked = control.post("/approvals", {"model": "tumour", "version": version["version"], "policy": POLICY})
-    assert asked["status"] == "pending", asked["evidence"]["gates"]
-    approver.post(f"/approvals/{asked['id']}/approve", {"comment": "gates and evidence read"})
-    begun = control.post("/rollouts", {"model": "tumour", "version": version["version"], "policy": POLICY})["rollout"][
-        "id"
-    ]
-
-    def ended() -> dict[str, Any] | None:
-        rollout: dict[str, Any] = control.get(f"/rollouts/{begun}")["rollout"]
-        return rollout if rollout["step"] == "done" else None
-
-    found: dict[str, Any] = until(
-        ended, f"rollout {begun} has not ended: {control.get(f'/rollouts/{begun}')}", within_s
-    )
-    return found
-
-
 @pytest.fixture(scope="module")
 def champion(control: Api, approver: Api) -> dict[str, Any]:
     """A version in production."""
-    inside(
-        "ml-platform", "deploy/control-plane-worker", "maestro", "features", "apply", "--dataset", "tumour", "--json"
-    )
+    define_features()
     version = trained(control, WIDE)
     assert released(control, approver, version)["status"] == "promoted"
     return version
-
-
-def instance(version: dict[str, Any]) -> tuple[float, ...]:
-    """The largest values that the version has seen: whoever saw fewer people has not."""
-    return tuple(feature["max"] for feature in version["contract"]["features"])
 
 
 @pytest.mark.shows("F1", "F2", "F3", "F7", "F8", "F10", env="cluster")
@@ -145,13 +94,13 @@ def test_a_good_release_earns_its_weights_and_no_request_fails(
     seen: set[int] = set()
     with Callers(
         gateway,
-        "tumour",
+        MODEL,
         rate=100,
         connections=4,
         host=HOST,
         authority=certified,
         key=key_of("operator"),
-        instance=instance(champion),
+        instance=extremes(champion),
     ) as callers:
         until(lambda: callers.answered > 50, "nobody answers", 60)
         began = time.monotonic()
@@ -183,13 +132,13 @@ def test_a_bad_release_is_rolled_back_and_no_request_fails(
     narrow = trained(control, NARROW, on_out_of_range="refuse")
     with Callers(
         gateway,
-        "tumour",
+        MODEL,
         rate=100,
         connections=4,
         host=HOST,
         authority=certified,
         key=key_of("operator"),
-        instance=instance(champion),
+        instance=extremes(champion),
     ) as callers:
         until(lambda: callers.answered > 50, "nobody answers", 60)
         began = time.monotonic()

@@ -29,7 +29,7 @@ def database(statement: str) -> str:
 @pytest.mark.shows("B10", "L8", "L15", env="cluster")
 def test_postgresql_restarted_while_a_job_runs_loses_nothing(node: Cluster, installed: Installation, api: Api) -> None:
     done = api.job({
-        "name": f"before-{time.time_ns()}", "model_type": "command", "data": {"feature_service": "none"},
+        "name": f"before-{time.time_ns()}", "model_type": "command", "backend": "kubeflow", "framework": "tensorflow", "data": {"feature_service": "none"},
         "params": {"command": ["python", "-c", SLOW.replace("30", "0")]}, "resources": {"cpu": 0.2, "memory": "512Mi"},
     })  # fmt: skip
     assert done["status"] == "completed", done
@@ -54,7 +54,7 @@ def test_the_platform_database_is_lost_and_restored_from_the_cronjobs_backup(
     node: Cluster, installed: Installation, api: Api
 ) -> None:
     kept = api.job({
-        "name": f"kept-{time.time_ns()}", "model_type": "command", "data": {"feature_service": "none"},
+        "name": f"kept-{time.time_ns()}", "model_type": "command", "backend": "kubeflow", "framework": "tensorflow", "data": {"feature_service": "none"},
         "params": {"command": ["python", "-c", "pass"]}, "resources": {"cpu": 0.2, "memory": "512Mi"},
     })  # fmt: skip
     backup = f"drill-{int(time.time())}"

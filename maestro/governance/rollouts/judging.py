@@ -28,7 +28,7 @@ ACTOR = "system:controller"
 
 @dataclass(frozen=True)
 class Observed:
-    """A rollout after a reading; no look when the reading only begins a rung."""
+    """A rollout after a reading; no look when the reading only begins a rung, or is the one that was judged before."""
 
     rollout: Rollout
     look: Look | None
@@ -53,6 +53,9 @@ class Judge:
         if reading is None or reading.revision != rollout.graph_revision:
             memory = memory.model_copy(update={"looked_at": now, "failures": memory.failures + 1})
             return Observed(rollout.model_copy(update={"state": memory}), unhealthy(elapsed))
+        if memory.base is not None and (reading.at, reading.arms) == (memory.base.at, memory.base.arms):
+            # the source has not looked again since, as Prometheus between two scrapes: that is no lack of requests
+            return Observed(rollout, None)
         core_ms = round(elapsed * rollout.weight / 100)
         following = memory.model_copy(
             update={

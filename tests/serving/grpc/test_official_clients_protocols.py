@@ -46,7 +46,6 @@ def answers(process: Process, grpc: str, trained: Trained, key: str, client: str
     return found[client]
 
 
-@pytest.mark.shows("G1", "G14", env="laptop")
 @pytest.mark.parametrize("workers", ["1", "2"], ids=["one process", "two workers"])
 def test_official_clients_work_unchanged(
     workshop: Workshop, trained: Trained, spawn: Callable[..., Process], workers: str
@@ -62,7 +61,6 @@ def test_official_clients_work_unchanged(
         assert found == [trained.answers[:10]] * len(found), client
 
 
-@pytest.mark.shows("G1", env="laptop")
 def test_mlflows_client_works_unchanged(workshop: Workshop, trained: Trained, spawn: Callable[..., Process]) -> None:
     workshop.graph({"a": node(workshop.register("1.0.0", {"model.onnx": trained.onnx}, trained.contract))}, "a")
     process = spawn().wait_ready(120)

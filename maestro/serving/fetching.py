@@ -17,7 +17,7 @@ import httpx
 from maestro.clients.home import Home
 from maestro.core.errors import Malformed, TooLarge, Unreachable
 from maestro.core.graph import ModelNode
-from maestro.serving.swap import parse_graph
+from maestro.serving.graph_file import parse_graph
 
 MAX_BYTES = 4 * 2**30
 _RETRIES = 5

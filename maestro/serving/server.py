@@ -93,7 +93,8 @@ class ModelServer:
         self.metrics.sources.append(self.policies.series)
         self.metrics.sources.append(self._revisions)
         self.rewards = RewardIntake(self.home.exposures, self.plane, self.hasher)
-        self.streams = StreamMonitor(alert=create_notifier(self.options.notify).notify)
+        notify = create_notifier(self.options.notify).notify
+        self.streams = StreamMonitor(alert=notify)
         self.metrics.sources.append(lambda: self.streams.series())
         self.payloads = PayloadLog(
             self.home.payloads, self.clock, rows_per_s=serving.payload_rows_per_s, max_bytes=serving.payload_bytes
@@ -120,6 +121,7 @@ class ModelServer:
             answers=PredictionCache(max_bytes=serving.prediction_cache_bytes, ttl_s=serving.prediction_cache_ttl_s),
             breakers=self.breakers,
             sampler=Sampler(self.watch),
+            alert=notify,
         )
         self.draining = False
         self.grpc_port: int | None = None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
@@ -12,14 +11,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import httpx
-import yaml
-from pydantic import ValidationError
 
 from maestro.core.canonical import digest_bytes
 from maestro.core.clock import Clock
-from maestro.core.errors import BadInput, MaestroError, Malformed, NotFound, from_validation
+from maestro.core.errors import BadInput, MaestroError, NotFound
 from maestro.core.graph import InferenceGraph, ModelNode
 from maestro.core.model import Time
+from maestro.core.seams import Alert
 from maestro.core.versions import parse_version
 from maestro.security.statements import Purpose
 from maestro.serving.admission import purposes
@@ -27,6 +25,7 @@ from maestro.serving.assembly import Observer, assemble
 from maestro.serving.breakers import Breakers
 from maestro.serving.caches import PredictionCache
 from maestro.serving.dataplane import DataPlane
+from maestro.serving.graph_file import identity, parse_graph, read_graph
 from maestro.serving.loaded import LoadedVersion
 from maestro.serving.loading import VersionLoader
 from maestro.serving.policies import Policies
@@ -35,7 +34,6 @@ from maestro.serving.served import ServedGraph
 
 log = logging.getLogger(__name__)
 
-MAX_GRAPH_BYTES = 1_000_000
 DRAIN_S = 30.0
 
 
@@ -84,6 +82,7 @@ class GraphFollower:
         answers: what the versions loaded here remember of their answers.
         breakers: those of the server; its own when None.
         sampler: takes some of the rows and answers of each arm.
+        alert: called in a thread of its own when a file is refused anew.
     """
 
     def __init__(
@@ -100,7 +99,9 @@ class GraphFollower:
         answers: PredictionCache | None = None,
         breakers: Breakers | None = None,
         sampler: Sampler | None = None,
+        alert: Callable[[Alert], Any] = lambda alert: None,
     ) -> None:
+        self.alert = alert
         self.refusals: dict[str, Refusal] = {}
         self.previous: dict[str, ServedGraph] = {}
         self.replicas: Replicas | None = None
@@ -184,7 +185,7 @@ class GraphFollower:
         content: str | None = None
         graph: InferenceGraph | None = None
         try:
-            data = await asyncio.to_thread(_read, path)
+            data = await asyncio.to_thread(read_graph, path)
             content = digest_bytes(data)
             if self._tried.get(model) == (content, *self._hangs_on(model)):
                 return
@@ -229,7 +230,7 @@ class GraphFollower:
             ]
             if (folder / "statements").is_dir():
                 paths += sorted((folder / "statements").iterdir())
-        return [_identity(path) for path in paths]
+        return [identity(path) for path in paths]
 
     def _refuse(self, model: str, content: str | None, revision: int | None, error: MaestroError) -> None:
         last = self.refusals.get(model)
@@ -237,6 +238,16 @@ class GraphFollower:
         if last is None or (last.content, last.error.detail) != (content, error.detail):
             self._plane.metrics.swaps["refused"] += 1
             log.warning("graph of %s refused: %s", model, error.detail)
+            said = f"{error.detail}; what was served stays" if model in self._plane.graphs else error.detail
+            title = f"the graph of {model} is refused"
+            alert = Alert(title=title, body=said, severity="warning", source=f"serving/{model}/graph")
+            self._spawn(self._tell(alert))
+
+    async def _tell(self, alert: Alert) -> None:
+        try:
+            await asyncio.to_thread(self.alert, alert)
+        except Exception:  # a receiver that fails must not end the follower
+            log.exception("an alert could not be sent")
 
     async def _swap(self, model: str, graph: InferenceGraph, content: str) -> None:
         current = self._plane.graphs.get(model)
@@ -326,25 +337,6 @@ class GraphFollower:
         task.add_done_callback(self._background.discard)
 
 
-def parse_graph(data: bytes, name: str) -> InferenceGraph:
-    """A graph from the bytes of a file.
-
-    Raises:
-        Malformed: it is not YAML.
-        BadInput: a field is wrong; it is named.
-    """
-    try:
-        document = yaml.safe_load(data)
-        return InferenceGraph.model_validate(document)
-    except yaml.YAMLError as error:
-        line = str(error).replace("\n", " ")[:200]
-        raise Malformed(f"{name} is not YAML: {line}", remedy="restore the file") from None
-    except ValidationError as error:
-        raise from_validation(error, name) from None
-    except (RecursionError, ValueError) as error:
-        raise Malformed(f"{name} cannot be read: {type(error).__name__}", remedy="restore the file") from None
-
-
 def _refuse_break(current: ServedGraph, following: ServedGraph) -> None:
     before, after = current.contract, following.contract
     if before is None or after is None or not before.breaks(after):
@@ -364,22 +356,3 @@ def _production(served: ServedGraph) -> str | None:
         if served.purposes[name] == "production":
             return loaded.version
     return None
-
-
-def _read(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_GRAPH_BYTES + 1)
-    except OSError as error:
-        raise Malformed(f"{path.name} cannot be read: {error.strerror}", remedy="restore the file") from None
-    if len(data) > MAX_GRAPH_BYTES:
-        raise Malformed(f"{path.name} is longer than {MAX_GRAPH_BYTES} bytes", remedy="restore the file")
-    return data
-
-
-def _identity(path: Path) -> tuple[int, int, int] | None:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return (status.st_ino, status.st_mtime_ns, status.st_size)

@@ -18,8 +18,8 @@ from maestro.core.errors import BadInput, Conflict, Refused, Unreachable
 from maestro.core.graph import InferenceGraph
 from maestro.security.private_file import write_atomically
 from maestro.serving.admission import Admission
+from maestro.serving.graph_file import parse_graph
 from maestro.serving.server import ENVIRONMENT
-from maestro.serving.swap import parse_graph
 
 _POLL_S = 0.1
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -116,6 +118,39 @@ def test_open_inference_metadata_and_versions(client: Client, trained: Trained) 
     missing = infer(client, matrix, "/v2/models/m/versions/9.0.0/infer")
     assert missing.status_code == 404
     assert "1.0.0" in missing.json()["remedy"]
+
+
+def test_the_shapes_that_other_servers_document_are_taken(client: Client, trained: Trained) -> None:
+    """As their guides send them: rows within rows, a codec's hint, a column a tensor, a frame with numbered columns, compressed."""
+    rows, names = trained.rows[:2], list(trained.contract.names)
+    nested = {"name": "input-0", "shape": [2, 4], "datatype": "FP32", "data": rows.tolist()}
+    hinted = {"name": "predict", "shape": [2, 4], "datatype": "FP64", "data": rows.ravel().tolist()}
+    columns = [
+        {"name": name, "shape": [2], "datatype": "FP64", "data": rows[:, position].tolist()}
+        for position, name in enumerate(names)
+    ]
+    for body in (
+        {"inputs": [nested]},
+        {"id": "1", "inputs": [hinted | {"parameters": {"content_type": "np"}}], "parameters": {"content_type": "np"}},
+        {"inputs": columns, "parameters": {"content_type": "pd"}, "outputs": [{"name": "predict"}]},
+    ):
+        answer = client.post("/v2/models/m/infer", json=body)
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["outputs"][0]["data"] == trained.answers[:2]
+    numbered = {"dataframe_split": {"columns": [0, 1, 2, 3], "data": rows.tolist()}}
+    assert client.post("/invocations", json=numbered).json() == {"predictions": trained.answers[:2]}
+    body = json.dumps({"instances": rows.tolist()}).encode()
+    for coding, pack in (("gzip", gzip.compress), ("deflate", zlib.compress)):
+        packed = client.post("/predict", content=pack(body), headers={"Content-Encoding": coding})
+        assert packed.json() == {"predictions": trained.answers[:2]}
+    for content, coding, status in (
+        (body, "gzip", 400),
+        (gzip.compress(body)[:-3], "gzip", 400),
+        (body, "br", 415),
+        (gzip.compress(b" " * 2**25), "gzip", 413),
+    ):
+        refused = client.post("/predict", content=content, headers={"Content-Encoding": coding})
+        assert refused.status_code == status, refused.text
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from maestro.core.clock import SystemClock
 from maestro.core.contract import ModelContract
 from maestro.core.manifest import VersionManifest
 from maestro.core.principals import PrincipalRole
+from maestro.core.seams import Alert
 from maestro.security.trust import load_trust, revoke_key, save_trust
 from maestro.serving.runtimes import ModelRuntime, Runtimes
 from tests.serving.conftest import Client, Serve, Trained, Workshop, eventually, node, serving, split
@@ -158,6 +159,7 @@ def _revoke_decider(workshop: Workshop, version: VersionManifest) -> None:
     save_trust(workshop.home.trust_policy, revoke_key(policy, workshop.keys["decider"].keyid, SystemClock().now()))
 
 
+@pytest.mark.shows("K7", env="laptop")
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
@@ -182,9 +184,13 @@ def test_a_version_that_is_not_what_was_signed_is_refused(
 ) -> None:
     second = workshop.register("1.1.0", {"model.onnx": trained.onnx}, trained.contract)
     client = serve()
+    alerts: list[Alert] = []
+    client.server.follower.alert = alerts.append
     spoil(workshop, second)
     workshop.graph({"a": node(second)}, "a", revision=2)
     refused(client, admin, says)
+    eventually(lambda: bool(alerts))
+    assert [(alert.source, says in alert.body) for alert in alerts] == [("serving/m/graph", True)], "once"
 
 
 @pytest.mark.parametrize(

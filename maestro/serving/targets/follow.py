@@ -20,7 +20,7 @@ from maestro.core.errors import MaestroError, Unreachable
 from maestro.core.graph import InferenceGraph
 from maestro.observability.logging import configure
 from maestro.serving.fetching import fetch_versions
-from maestro.serving.swap import parse_graph
+from maestro.serving.graph_file import parse_graph
 from maestro.serving.targets.graph_map import KEY
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ import yaml
 from maestro.clients.kubernetes.objects import Cluster, Ref
 from maestro.core.errors import BadInput, Conflict
 from maestro.core.graph import InferenceGraph
-from maestro.serving.swap import parse_graph
+from maestro.serving.graph_file import parse_graph
 
 KEY = "graph.yaml"
 SAMPLE = "sample"

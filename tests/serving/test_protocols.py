@@ -129,12 +129,13 @@ def test_the_shapes_that_other_servers_document_are_taken(client: Client, traine
         {"name": name, "shape": [2], "datatype": "FP64", "data": rows[:, position].tolist()}
         for position, name in enumerate(names)
     ]
-    for body in (
+    documented: list[dict[str, Any]] = [
         {"inputs": [nested]},
         {"id": "1", "inputs": [hinted | {"parameters": {"content_type": "np"}}], "parameters": {"content_type": "np"}},
         {"inputs": columns, "parameters": {"content_type": "pd"}, "outputs": [{"name": "predict"}]},
-    ):
-        answer = client.post("/v2/models/m/infer", json=body)
+    ]
+    for document in documented:
+        answer = client.post("/v2/models/m/infer", json=document)
         assert answer.status_code == 200, answer.text
         assert answer.json()["outputs"][0]["data"] == trained.answers[:2]
     numbered = {"dataframe_split": {"columns": [0, 1, 2, 3], "data": rows.tolist()}}

@@ -173,6 +173,10 @@ class GraphFollower:
         if not done.cancelled() and (error := done.exception()) is not None:
             log.error("graph of %s could not be looked at", model, exc_info=error)
 
+    def loaded(self, digest: str) -> LoadedVersion | None:
+        """The version of a digest, as long as anything may still ask it."""
+        return self._loaded.get(digest)
+
     def loading(self) -> list[str]:
         """Models whose file is being looked at, or whose versions are loading."""
         return sorted(self._attempts)
@@ -313,6 +317,8 @@ class GraphFollower:
 
     async def _retire(self, retired: ServedGraph) -> None:
         """Release a revision once nobody waits for its answers."""
+        if self.replicas is not None:
+            await asyncio.sleep(DRAIN_S)  # what other processes have under way is not known here
         deadline = self._clock.monotonic() + DRAIN_S
         while retired.inflight and self._clock.monotonic() < deadline:
             await asyncio.sleep(0.05)

@@ -42,7 +42,6 @@ from maestro.serving.engine.messages import (
 )
 from maestro.serving.engine.rate import TABLE_BYTES
 from maestro.serving.engine.single import reserved
-from maestro.serving.loaded import LoadedVersion
 from maestro.serving.runtimes import ModelTimeout
 from maestro.serving.runtimes._base import ORIGINAL
 from maestro.serving.served import ServedGraph
@@ -103,7 +102,6 @@ class Parent:
         self._generations = itertools.count(1)
         self._published: dict[str, PrepareMessage] = {}
         self._prepared: dict[int, PrepareMessage] = {}
-        self._versions: dict[str, LoadedVersion] = {}
         self._failures = [0] * len(socks)
         self._tasks: set[asyncio.Task[None]] = set()
         self._ending = False
@@ -159,8 +157,6 @@ class Parent:
         message = self._message(served)
         self._prepared[message.generation] = message
         served.generation = message.generation
-        for loaded in served.versions.values():
-            self._versions[loaded.digest] = loaded
         await self._everywhere(messages.PREPARE, message)
 
     async def publish(self, served: ServedGraph) -> None:
@@ -345,7 +341,7 @@ class Parent:
         return await self._control.answer(request)
 
     async def _predicted(self, message: PredictMessage) -> PredictionMessage:
-        loaded = self._versions.get(message.digest)
+        loaded = self.server.follower.loaded(message.digest)
         if loaded is None:
             return PredictionMessage([], error="error", detail="the version is not loaded")
         batch: BatchMessage = message.batch

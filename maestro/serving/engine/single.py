@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 from typing import TYPE_CHECKING
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from maestro.serving.protocols.grpc.door import GrpcDoor
 
 DRAIN_S = 20.0
-GRPC_GRACE_S = 5.0
 
 
 class OneProcess:
@@ -62,9 +62,8 @@ class OneProcess:
     async def stop(self, drain_s: float = DRAIN_S) -> None:
         """Answer what is under way, write what waits to be written, end."""
         self.server.draining = True  # readiness tells the truth from the first moment
-        await self.door.drain(drain_s)
-        if self._grpc is not None:
-            await self._grpc.stop(GRPC_GRACE_S)
+        ending = [self.door.drain(drain_s)] + ([self._grpc.stop(drain_s)] if self._grpc is not None else [])
+        await asyncio.gather(*ending)
         await self.server.stop()
 
 

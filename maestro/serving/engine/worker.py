@@ -57,7 +57,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DRAIN_S = 20.0
-GRPC_GRACE_S = 1.0
 
 _prepare = msgspec.msgpack.Decoder(PrepareMessage).decode
 _commit = msgspec.msgpack.Decoder(CommitMessage).decode
@@ -115,9 +114,8 @@ class Worker:
         loop.add_signal_handler(signal.SIGTERM, self._over.set)
         loop.add_signal_handler(signal.SIGINT, lambda: None)  # a terminal's; the parent decides
         await self._over.wait()
-        await self._door.drain(DRAIN_S)
-        if self._grpc is not None:
-            await self._grpc.stop(GRPC_GRACE_S)
+        ending = [self._door.drain(DRAIN_S)] + ([self._grpc.stop(DRAIN_S)] if self._grpc is not None else [])
+        await asyncio.gather(*ending)
         self._handover.flush()
         for loaded in self._loaded.values():
             loaded.close()

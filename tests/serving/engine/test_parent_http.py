@@ -274,6 +274,57 @@ def test_a_model_that_needs_a_process_of_its_own_has_one_for_all_workers(
     assert len(children) == 1
 
 
+@pytest.mark.e2e
+@pytest.mark.timeout(240)
+@pytest.mark.shows("G5", "G8", env="laptop")
+def test_a_request_under_way_is_answered_by_its_version_however_many_swaps_pass(
+    workshop: Workshop, trained: Trained, spawn: Callable[..., Process], tmp_path: Path
+) -> None:
+    import warnings
+
+    nodes = []
+    for number in range(3):
+        folder, script = tmp_path / f"model-{number}", tmp_path / f"slow_{number}.py"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import mlflow
+
+            script.write_text(
+                "import mlflow, time\n"
+                "class Slow(mlflow.pyfunc.PythonModel):\n"
+                "    def predict(self, context, model_input, params=None):\n"
+                "        time.sleep(25.0 if (model_input['x0'] > 1000).any() else 0.0)\n"
+                f"        return [{number}] * len(model_input)\n"
+                "mlflow.models.set_model(Slow())\n"
+            )
+            mlflow.pyfunc.save_model(str(folder), python_model=str(script), pip_requirements=["mlflow"])
+        version = workshop.register(f"1.{number}.0", folder, trained.contract)
+        nodes.append(node(version, timeout_ms=60_000))
+    workshop.graph({"a": nodes[0]}, "a")
+    process = spawn(**WORKERS).wait_ready(120)
+    answers: list[httpx.Response] = []
+
+    def ask() -> None:
+        rows = {"instances": [[2000, 15, 80, 500]]}
+        answers.append(httpx.post(f"{process.url}/predict", json=rows, trust_env=False, timeout=90))
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    time.sleep(0.5)
+    for revision, each in enumerate(nodes[1:], 2):
+        workshop.graph({"a": each}, "a", revision=revision)
+        eventually(
+            lambda wanted=revision: (
+                httpx.get(f"{process.url}/healthz", trust_env=False).json()["models"]["m"] == wanted
+            ),  # type: ignore[misc]
+            timeout_s=30,
+        )
+    assert not answers, "it is under way"
+    thread.join()
+    assert (answers[0].status_code, answers[0].text) == (200, '{"predictions":[0]}')
+    assert answers[0].headers["x-maestro-version"] == "1.0.0"
+
+
 def _commands() -> list[str]:
     lines = []
     for folder in Path("/proc").iterdir():

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from maestro.clients.api import ApiClient
+from maestro.core.errors import Unreachable
 from tests.cluster.platform_stage import kubectl, until
 
 
@@ -25,7 +26,10 @@ class Api(ApiClient):
         """The job once it has ended."""
 
         def ask() -> dict[str, Any] | None:
-            found: dict[str, Any] = self.get(f"/ai/training/jobs/{job}")
+            try:
+                found: dict[str, Any] = self.get(f"/ai/training/jobs/{job}")
+            except Unreachable:
+                return None  # 503: its database is away for a moment
             return None if found["status"] in {"queued", "running"} else found
 
         ended: dict[str, Any] = until(ask, f"job {job} has not ended", within_s)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from tests.cluster.platform_stage import until
+import yaml
+
+from tests.cluster.platform_stage import kubectl, until
 from tests.node.reaching import Api, inside
 
 MODEL = "tumour"
@@ -60,6 +62,12 @@ def released(control: Api, approver: Api, version: dict[str, Any], within_s: flo
             return rollout
         assert time.monotonic() < deadline, found
         time.sleep(0.5)
+
+
+def served() -> bool:
+    """Whether the graph in force is the model's."""
+    graph = kubectl("get", "configmap", "ab-test-config", "-n", "ml-serving", "-o", "jsonpath={.data.graph\\.yaml}")
+    return bool(yaml.safe_load(graph)["metadata"]["name"] == MODEL)
 
 
 def extremes(version: dict[str, Any]) -> tuple[float, ...]:

@@ -60,7 +60,7 @@ def test_the_platform_database_is_lost_and_restored_from_the_cronjobs_backup(
     backup = f"drill-{int(time.time())}"
     kubectl("create", "job", backup, "-n", "ml-platform", "--from=cronjob/platform-backup")
     kubectl("wait", "-n", "ml-platform", f"job/{backup}", "--for=condition=Complete", "--timeout=110s")
-    told = json.loads(kubectl("logs", "-n", "ml-platform", f"job/{backup}", "-c", "backup").splitlines()[-1])
+    told = json.loads(kubectl("logs", "-n", "ml-platform", f"job/{backup}", "-c", "backup"))
     rows = database("select count(*) from ai_training_jobs")
     lost_at = datetime.now(UTC)
     for name in ("control-plane-api", "control-plane-worker"):

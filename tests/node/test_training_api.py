@@ -79,12 +79,12 @@ def test_the_training_operator_trains_what_the_api_was_asked_for(
         "resources": {"cpu": 0.5, "memory": "1Gi"},
     })["id"]  # fmt: skip
     seen = until(
-        lambda: kubectl("get", kind, "-n", "kubeflow-training", "-l", f"maestro.dev/job={job}", "-o", "name"),
+        lambda: kubectl("get", kind, "-n", "kubeflow-training", "-l", f"maestro.dev/job-id={job}", "-o", "name"),
         f"no {kind}",
         60,
     )
     started = until(
-        lambda: kubectl("get", "pods", "-n", "kubeflow-training", "-l", f"maestro.dev/job={job}", "-o", "jsonpath={.items[*].status.containerStatuses[*].state.running.startedAt}{.items[*].status.containerStatuses[*].state.terminated.startedAt}"),
+        lambda: kubectl("get", "pods", "-n", "kubeflow-training", "-l", f"maestro.dev/job-id={job}", "-o", "jsonpath={.items[*].status.containerStatuses[*].state.running.startedAt}{.items[*].status.containerStatuses[*].state.terminated.startedAt}"),
         "no pod started", 120,
     ) and time.monotonic() - began  # fmt: skip
     ended = api.ended(job)

@@ -48,7 +48,7 @@ def labels(attempt: Attempt, backend: str) -> dict[str, str]:
     """Whose the objects of an attempt are."""
     return {
         "app.kubernetes.io/name": "training-job",
-        "app.kubernetes.io/component": "training",
+        "app.kubernetes.io/component": "training-job",
         "app.kubernetes.io/part-of": "maestro-ml",
         "app.kubernetes.io/managed-by": "maestro",
         BACKEND: backend,

@@ -10,6 +10,8 @@ import pytest
 
 from tests.training.distribution.test_groups import same_model
 
+pytestmark = pytest.mark.frameworks
+
 
 @pytest.mark.shows("B4", "B10", env="laptop")
 @pytest.mark.door

@@ -41,6 +41,7 @@ def platform(database: Database, home: Path, monkeypatch: pytest.MonkeyPatch, cl
     folder = home / "versions/m/1.0.0"
     folder.mkdir(parents=True)
     (folder / "model.onnx").write_bytes(b"model" * 1000)
+    (folder / "manifest.json").write_text("{}")  # the version's, not the backup's
     (home / "keys").mkdir()
     (home / "keys/decider.pem").write_text("private")
     mlflow = open_database(f"sqlite:///{home / 'mlflow.db'}")
@@ -86,7 +87,8 @@ def test_what_is_restored_is_what_was_backed_up(
     assert kinds["maestro"][0] == platform.engine.dialect.name
     assert kinds["maestro"][1]["outbox"] == 100
     assert kinds["mlflow"] == ("sqlite", {"runs": 2})
-    assert [entry["path"] for entry in made["files"]] == ["files/versions/m/1.0.0/model.onnx"], "no private key"
+    kept = [f"files/versions/m/1.0.0/{name}" for name in ("manifest.json", "model.onnx")]
+    assert [entry["path"] for entry in made["files"]] == kept, "no private key"
     assert run(capsys, "backup", "verify", "--from", str(target))["whole"] is True
     postgres = None if platform.is_sqlite else request.getfixturevalue("postgres_url")
     url = empty(platform, tmp_path, postgres)

@@ -113,7 +113,7 @@ def verify_backup(folder: Path) -> BackupManifest:
     there = {
         path.relative_to(folder).as_posix(): path
         for path in folder.rglob("*")
-        if (path.is_file() and path.name != MANIFEST) or path.is_symlink()
+        if (path.is_file() and path != folder / MANIFEST) or path.is_symlink()
     }
     wrong = [f"{path} is missing" for path in sorted(entries.keys() - there.keys())]
     wrong += [f"{path} is in no manifest" for path in sorted(there.keys() - entries.keys())]

@@ -231,7 +231,7 @@ def test_on_a_cluster_the_commands_become_pods(airflow: Airflow) -> None:
         "    operator = dag.get_task(task)\n"
         "    print('POD', json.dumps({'command': operator.cmds, 'args': operator.arguments, 'skipped': sorted(operator.skip_on_exit_code),\n"
         "        'memory': operator.container_resources.limits['memory'], 'token': operator.automount_service_account_token,\n"
-        "        'variables': {item.name: item.value for item in operator.env_vars},\n"
+        "        'variables': dict(operator.env_vars),\n"
         "        'secrets': [[item.deploy_target, item.secret, item.key] for item in operator.secrets]}))\n"
     )
     environment = airflow.environment | {

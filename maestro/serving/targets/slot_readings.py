@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from maestro.core.errors import Unreachable
+from maestro.core.graph import InferenceGraph, ShadowNode, SplitNode
 from maestro.core.seams import MetricSource, Reading, TrafficTarget
 
 
@@ -31,11 +32,30 @@ class SlotReadings:
         reading = self._source.read(model, label_wait_s)
         if graph is None:
             return reading
-        wanted = {name: node.version for name, node in graph.models().items()}
-        for arm, seen in reading.arms.items():
-            if wanted.get(arm, seen.version) != seen.version:
+        names, versions = node_names(graph), {name: node.version for name, node in graph.models().items()}
+        for slot, seen in reading.arms.items():
+            if slot in names and versions[names[slot]] != seen.version:
                 raise Unreachable(
-                    f"the servers of arm {arm} serve {seen.version}, the graph gives it {wanted[arm]}",
+                    f"the servers of slot {slot} serve {seen.version}, the graph gives it {versions[names[slot]]}",
                     remedy="wait until its pods are replaced", component="model server",
                 )  # fmt: skip
-        return reading.model_copy(update={"revision": graph.metadata.revision})
+        arms = {names.get(slot, slot): seen for slot, seen in reading.arms.items()}
+        return reading.model_copy(update={"revision": graph.metadata.revision, "arms": arms})
+
+
+def node_names(graph: InferenceGraph) -> dict[str, str]:
+    """The graph's nodes by the slot that serves them; a slot's servers know themselves by the slot's name.
+
+    >>> from maestro.core.graph import GraphMetadata, ModelNode
+    >>> node = ModelNode(model="m", version="1.0.0", digest="sha256:" + "0" * 64)
+    >>> node_names(InferenceGraph(metadata=GraphMetadata(name="m", revision=1), root="only", nodes={"only": node}))
+    {'champion': 'only'}
+    """
+    root = graph.nodes[graph.root]
+    if isinstance(root, ShadowNode):
+        return {"champion": root.primary, "challenger": root.mirror}
+    if isinstance(root, SplitNode):
+        first = root.fallback or root.arms[0].node
+        others = [arm.node for arm in root.arms if arm.node != first]
+        return {"champion": first} | ({"challenger": others[0]} if others else {})
+    return {"champion": graph.root}

@@ -12,7 +12,7 @@ from tests.e2e.running import Running, wait_for
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
-TARGET = 0.5
+TARGET = 0.25
 """Of the grid's training seconds: what TPE may need at most to come within half a hundredth of the grid's best score. `bench hpo` measures it over seeds."""
 
 
@@ -49,18 +49,18 @@ def test_a_batch_is_trained_within_thirty_seconds(running: Running) -> None:
 
 
 @pytest.mark.shows("C2", "C3", env="laptop")
-def test_tpe_needs_half_of_the_grids_seconds_at_most(running: Running) -> None:
+def test_tpe_needs_a_quarter_of_the_grids_seconds_at_most(running: Running) -> None:
     def searched(sampler: str, trials: int) -> list[tuple[float, float]]:
         """Score and training seconds of each trial in its order."""
         running.json(
             "tune", "run", "--study-name", f"against-{sampler}", "--sampler", sampler, "--n-trials", str(trials), "--pruner", "none",
-            "--features", "digits_v1", "--space", "random_forest", "--seed", "1",
+            "--features", "digits_v1", "--space", "random_forest", "--seed", "0",
         )  # fmt: skip
         found = running.json("tune", "show", f"against-{sampler}")["trials"]
         assert {item["state"] for item in found} == {"complete"}
         return [(item["values"][0], item["attributes"]["seconds"]) for item in found]
 
-    grid, tpe = searched("grid", 81), searched("tpe", 40)
+    grid, tpe = searched("grid", 81), searched("tpe", 20)
     assert len(grid) == 81
     best = max(score for score, _ in grid)
     whole = sum(seconds for _, seconds in grid)

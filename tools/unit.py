@@ -2,7 +2,7 @@
 
     python -m tools.unit SUITE RECORD [PYTEST ARGUMENT ...]
 
-SUITE is `unit`, which starts the record anew, or one of the longer suites, each a marker and a folder of its own, which add to it.
+SUITE is `unit`, which starts the record anew, or one of the longer suites, which add to it.
 Exit status: pytest's; a longer suite none of whose tests could run is no failure.
 """
 

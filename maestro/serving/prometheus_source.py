@@ -102,7 +102,9 @@ class PrometheusMetricSource:
             dropped = self._client.newest(self._selector(_DROPPED), int(self._max_age_s))
             now = {_key(series): int(series.value) for series in (*requests, *buckets, *dropped)}
             epoch = self._epochs[model] = self._epochs.get(model, _Epoch()).take(now)
-            arms = {series.label("arm"): series.label("version") for series in shown}
+            # a server that falls back to another shows that one's arm as well, and knows no version of it
+            known = sorted(shown, key=lambda series: series.label("version") != "remote")
+            arms = {series.label("arm"): series.label("version") for series in known}
             return Reading(
                 at=datetime.fromtimestamp(at, UTC),
                 epoch=epoch.name,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 
+from maestro.core.clock import Clock, SystemClock
 from maestro.core.errors import Unreachable
 from maestro.core.graph import InferenceGraph, ShadowNode, SplitNode
 from maestro.core.seams import MetricSource, Reading, TrafficTarget
@@ -17,12 +19,18 @@ class SlotReadings:
         target: of a model's traffic.
     """
 
-    def __init__(self, source: MetricSource, target: Callable[[str], TrafficTarget]) -> None:
+    def __init__(
+        self, source: MetricSource, target: Callable[[str], TrafficTarget], clock: Clock | None = None
+    ) -> None:
         self._source = source
         self._target = target
+        self._clock = clock or SystemClock()
+        self._last: dict[str, tuple[Reading, datetime]] = {}
 
     def read(self, model: str, label_wait_s: float) -> Reading:
         """The slots' counters under the revision that is in force.
+
+        Servers are scraped one after another: until each was scraped again the reading before is given, so that a look never holds one slot alone.
 
         Raises:
             Unreachable: a slot's servers serve another version than the graph gives it, such as while pods are replaced.
@@ -40,7 +48,13 @@ class SlotReadings:
                     remedy="wait until its pods are replaced", component="model server",
                 )  # fmt: skip
         arms = {names.get(slot, slot): seen for slot, seen in reading.arms.items()}
-        return reading.model_copy(update={"revision": graph.metadata.revision, "arms": arms})
+        made = reading.model_copy(update={"revision": graph.metadata.revision, "arms": arms})
+        if (last := self._last.get(model)) is not None:
+            before, asked = last
+            if made.at <= asked and (made.epoch, made.revision) == (before.epoch, before.revision):
+                return before
+        self._last[model] = (made, self._clock.now())
+        return made
 
 
 def node_names(graph: InferenceGraph) -> dict[str, str]:

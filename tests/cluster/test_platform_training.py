@@ -215,6 +215,9 @@ def test_a_launcher_of_mpi_is_let_in_by_the_optional_part_alone(cluster: Cluster
         "apiVersion": "kubeflow.org/v1", "kind": "MPIJob", "metadata": {"name": "mpi", "namespace": TRAINING},
         "spec": {"slotsPerWorker": 1, "mpiReplicaSpecs": {"Launcher": launcher, "Worker": replica | {"replicas": 2}}},
     }  # fmt: skip
+    # other tests apply every file of the repository
+    kubectl("delete", "-f", "infrastructure/components/mpi/launcher.yaml", "--ignore-not-found")
+    until(lambda: not _given_a_context(replica), "the policy is no longer in force")
     submit(body)
     until(
         lambda: any("kubectl-delivery" in one["message"] for one in cluster.list("v1", "Event", TRAINING)),

@@ -25,7 +25,8 @@ def scan() -> list[dict[str, Any]]:
         [checkov, *folders, "--framework", "kubernetes", "dockerfile", "--skip-download", "--quiet", "--compact", "-o", "json"],
         capture_output=True, text=True, timeout=300, check=False, cwd=ROOT,
     )  # fmt: skip
-    answer = json.loads(done.stdout)
+    # something else may follow the document
+    answer, _ = json.JSONDecoder().raw_decode(done.stdout.lstrip())
     reports = answer if isinstance(answer, list) else [answer]
     return [failed for report in reports for failed in report["results"]["failed_checks"]]
 

@@ -37,6 +37,9 @@ class ServingSettings(BaseModel):
     oidc_keys: Path | None = Field(
         default=None, description="the issuer's public keys, a JWKS file; followed when it changes"
     )
+    remote_key: Path | None = Field(
+        default=None, description="file with the key by which remote nodes are asked; none by default"
+    )
     grpc: str | None = Field(
         default=None, description="address of the gRPC port, such as 127.0.0.1:8081; none by default"
     )

@@ -122,6 +122,7 @@ class ModelServer:
             breakers=self.breakers,
             sampler=Sampler(self.watch),
             alert=notify,
+            remote_key=serving.remote_key,
         )
         self.draining = False
         self.grpc_port: int | None = None

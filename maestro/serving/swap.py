@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import httpx
-
 from maestro.core.canonical import digest_bytes
 from maestro.core.clock import Clock
 from maestro.core.errors import BadInput, MaestroError, NotFound
@@ -26,6 +24,7 @@ from maestro.serving.breakers import Breakers
 from maestro.serving.caches import PredictionCache
 from maestro.serving.dataplane import DataPlane
 from maestro.serving.graph_file import identity, parse_graph, read_graph
+from maestro.serving.graph.remote import remote_client
 from maestro.serving.loaded import LoadedVersion
 from maestro.serving.loading import VersionLoader
 from maestro.serving.policies import Policies
@@ -83,6 +82,7 @@ class GraphFollower:
         breakers: those of the server; its own when None.
         sampler: takes some of the rows and answers of each arm.
         alert: called in a thread of its own when a file is refused anew.
+        remote_key: the file with the key by which remote nodes are asked.
     """
 
     def __init__(
@@ -100,6 +100,7 @@ class GraphFollower:
         breakers: Breakers | None = None,
         sampler: Sampler | None = None,
         alert: Callable[[Alert], Any] = lambda alert: None,
+        remote_key: Path | None = None,
     ) -> None:
         self.alert = alert
         self.refusals: dict[str, Refusal] = {}
@@ -122,7 +123,7 @@ class GraphFollower:
         self._pins: Counter[str] = Counter()
         self._loading: dict[str, asyncio.Lock] = {}
         self._attempts: dict[str, asyncio.Task[None]] = {}
-        self._client = httpx.AsyncClient(trust_env=False)
+        self._client = remote_client(remote_key)
         self._background: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:

@@ -31,6 +31,7 @@ class Start(msgspec.Struct):
         breakers: the bank in which the parent says how the circuit breakers stand.
         attempts: the bank in which this worker counts what they count.
         grpc: the address of the gRPC port, which all workers share; None without one.
+        remote_key: the file with the key by which remote nodes are asked.
     """
 
     slot: int
@@ -57,6 +58,7 @@ class Start(msgspec.Struct):
     breakers: str
     attempts: str
     grpc: str | None = None
+    remote_key: str | None = None
     prediction_cache_bytes: int = 0
     prediction_cache_ttl_s: float = 60.0
 

@@ -259,6 +259,7 @@ class Parent:
             rate_table=str(self._rate_table),
             rate_key=self._rate_key,
             tls=tls,
+            remote_key=None if serving.remote_key is None else str(serving.remote_key),
             log_level=server.options.log_level,
             prediction_cache_bytes=serving.prediction_cache_bytes,
             prediction_cache_ttl_s=serving.prediction_cache_ttl_s,

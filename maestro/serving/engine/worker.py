@@ -182,9 +182,9 @@ class Worker:
 
     def _asking(self) -> Any:
         if self._client is None:
-            import httpx
+            from maestro.serving.graph.remote import remote_client
 
-            self._client = httpx.AsyncClient(trust_env=False)
+            self._client = remote_client(None if self._start.remote_key is None else Path(self._start.remote_key))
         return self._client
 
     def _bandits(self, graph: InferenceGraph) -> Policies | None:

@@ -172,7 +172,13 @@ def start_span(
     sampled: bool | None = None,
 ) -> Iterator[Span]:
     """Work in a new span for as long as the block lasts; what the block raises is told with it. Arguments as of `open_span`."""
-    span = open_span(name, parent=parent, kind=kind, attributes=attributes, sampled=sampled)
+    with within(open_span(name, parent=parent, kind=kind, attributes=attributes, sampled=sampled)) as span:
+        yield span
+
+
+@contextmanager
+def within(span: Span) -> Iterator[Span]:
+    """Work in an open span, and end it; what the block raises is told with it."""
     token = _current.set(span)
     failure: BaseException | None = None
     try:

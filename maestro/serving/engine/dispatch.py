@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from maestro.core.errors import MaestroError, Malformed
-from maestro.observability.tracing import parse_traceparent, sampling, start_span, tracing
+from maestro.observability.tracing import Span, open_span, parse_traceparent, sampling, tracing, within
 from maestro.serving.auth import ServerAuth
 from maestro.serving.dataplane import DataPlane, InferRequest, InferResult
 from maestro.serving.engine import wire
@@ -174,15 +174,12 @@ class Inference:
         except MaestroError as error:
             self._refuse(exchange, error)
             return
-        if tracing() and sampling.of(self._caller):
-            # one request, one task, one span; it rides no lane, whose answers belong to several requests
-            dispatch.spawn(self._traced(exchange, body))
-            return
+        span = self._span(exchange) if tracing() and sampling.of(self._caller) else None
         hot = self._adapter.hot(body, self._asked)
-        if hot is None or not self._ride(exchange, body, hot):
-            dispatch.spawn(self._alone(exchange, body, None))
+        if hot is None or not self._ride(exchange, body, hot, span):
+            self._later(exchange, body, None, span)
 
-    def _ride(self, exchange: Exchange, body: bytes, hot: Hot) -> bool:
+    def _ride(self, exchange: Exchange, body: bytes, hot: Hot, span: Span | None) -> bool:
         """Whether a lane has taken the request."""
         plane = self._plane
         graphs = plane.graphs
@@ -208,20 +205,18 @@ class Inference:
         lane, draw = lanes.choose(units)
         if lane is None or (hot.names is not None and hot.names != lane.names):
             if draw is not None:
-                self._dispatch.spawn(self._alone(exchange, body, draw))
+                self._later(exchange, body, draw, span)
             return draw is not None
-        lane.add(
-            Ride(exchange, hot.rows, units, hot.render, lambda: self._dispatch.spawn(self._alone(exchange, body, draw)))
-        )
+        lane.add(Ride(exchange, hot.rows, units, hot.render, lambda: self._later(exchange, body, draw, span), span))
         return True
 
-    async def _traced(self, exchange: Exchange, body: bytes) -> None:
-        """Answer inside a span that joins the caller's trace and goes on to remote nodes."""
-        with start_span(
-            "predict", parent=exchange.head.headers.get("traceparent"), kind="server", sampled=True
-        ) as span:
-            span.attributes["url.path"] = exchange.head.path
-            await self._alone(exchange, body, None)
+    def _span(self, exchange: Exchange) -> Span:
+        parent, path = exchange.head.headers.get("traceparent"), exchange.head.path
+        return open_span("predict", parent=parent, kind="server", attributes={"url.path": path}, sampled=True)
+
+    def _later(self, exchange: Exchange, body: bytes, draw: str | None, span: Span | None) -> None:
+        answer = self._alone(exchange, body, draw)
+        self._dispatch.spawn(answer if span is None else _inside(span, answer))
 
     async def _alone(self, exchange: Exchange, body: bytes, draw: str | None) -> None:
         try:
@@ -260,6 +255,12 @@ class PackedInference(Inference):
             self._refuse(exchange, error)
             return
         super().__call__(exchange, body)
+
+
+async def _inside(span: Span, work: Coroutine[Any, Any, None]) -> None:
+    """Work in an open span, which goes on to remote nodes, and end it."""
+    with within(span):
+        await work
 
 
 def _headers(result: InferResult) -> list[tuple[bytes, bytes]]:

@@ -19,6 +19,7 @@ import msgspec
 import numpy as np
 
 from maestro.core.errors import MaestroError
+from maestro.observability.tracing import Span, end_span
 from maestro.serving.breaker import BreakerState
 from maestro.serving.dataplane import InferResult
 from maestro.serving.engine import wire
@@ -50,6 +51,7 @@ class Ride:
         rows: of numbers, as many as its model has features or not.
         render: writes the answer; None writes the predictions.
         alone: hands the request to the data plane.
+        span: ends with the answer; None when nobody takes it.
     """
 
     exchange: Exchange
@@ -57,6 +59,7 @@ class Ride:
     units: tuple[Unit, ...]
     render: Render | None
     alone: Callable[[], None]
+    span: Span | None = None
 
 
 class Lane:
@@ -132,6 +135,8 @@ class Lane:
                 ride.exchange.write(self._beginning, self._body(values, start, end))
             else:
                 self._render(ride, ride.render, values, answers, start, end)
+            if ride.span is not None:
+                end_span(ride.span)
             start = end
 
     def _ask(self, rides: list[Ride]) -> tuple[Batch, Answers] | None:

@@ -23,8 +23,8 @@ from maestro.serving.assembly import Observer, assemble
 from maestro.serving.breakers import Breakers
 from maestro.serving.caches import PredictionCache
 from maestro.serving.dataplane import DataPlane
-from maestro.serving.graph_file import identity, parse_graph, read_graph
 from maestro.serving.graph.remote import remote_client
+from maestro.serving.graph_file import identity, parse_graph, read_graph
 from maestro.serving.loaded import LoadedVersion
 from maestro.serving.loading import VersionLoader
 from maestro.serving.policies import Policies

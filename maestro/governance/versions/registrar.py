@@ -195,10 +195,12 @@ class Registrar:
             created_at=self._clock.now(),
         )
         with self._store.database.begin() as connection:
-            known = self._store.of_run(connection, registration.model, registration.run_id)
-            if known is not None:
+            # the same run may be registered twice at once: whoever is second gets what the first has made
+            if not self._store.insert(connection, row):
+                known = self._store.of_run(connection, registration.model, registration.run_id)
+                if known is None:
+                    raise Conflict(f"{row.key} is registered for another run", remedy="register the run again")
                 return known
-            self._store.insert(connection, row)
             self._audit.append(
                 connection,
                 actor=registration.registered_by,

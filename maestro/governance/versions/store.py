@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from maestro.clients.database import Database
 from maestro.clients.database.schema.governance import model_versions
@@ -63,13 +64,15 @@ class VersionStore:
     def __init__(self, database: Database) -> None:
         self.database = database
 
-    def insert(self, connection: Connection, version: ModelVersion) -> None:
-        """Add a row in the caller's transaction."""
+    def insert(self, connection: Connection, version: ModelVersion) -> bool:
+        """Add a row in the caller's transaction; False where another registration of the version was first, and has committed."""
         values: dict[str, Any] = {name: getattr(version, name) for name in ModelVersion.model_fields}
         values["stage"] = version.stage.value
         values["manifest"] = version.manifest.document()
         values["contract"] = version.contract.document()
-        connection.execute(model_versions.insert().values(**values))
+        insert_or_skip = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+        added = connection.execute(insert_or_skip(model_versions).values(**values).on_conflict_do_nothing())
+        return added.rowcount == 1
 
     def of_run(self, connection: Connection, model: str, run_id: str) -> ModelVersion | None:
         """The version of `model` that came from a run."""

@@ -4,7 +4,7 @@
     python -m tools.capabilities --check           ids, columns and paths only
 
 RECORD is the file that `MAESTRO_TEST_SHOWN` named: one JSON line for each marked test. A state is `ran` when every test that shows the row
-passed and at least one of them goes through a door; `measured` when docs/claims.md also holds a figure for it; `accepted: PROGRAM` when an API
+passed and at least one of them goes through a door; `measured` when docs/claims.md also holds a figure for it; `accepted: without PROGRAM` when an API
 server took the objects and the program that would have acted on them was missing; `not yet` otherwise, so that a skipped or failed test shows
 nothing. `—` stays: that environment has no part in the row.
 """
@@ -59,7 +59,7 @@ def read_record(lines: Iterable[str]) -> dict[tuple[str, str], Evidence]:
     True
     >>> line = '{"test": "tests/cluster/test_x.py::test_y", "ids": ["K2"], "env": "cluster", "door": true, "accepted": "istiod", "outcome": "passed"}'
     >>> state(read_record([line])["K2", "cluster"], None)
-    'accepted: no istiod here'
+    'accepted: without istiod'
     """
     found: dict[tuple[str, str], Evidence] = defaultdict(Evidence)
     for line in lines:
@@ -81,7 +81,7 @@ def read_record(lines: Iterable[str]) -> dict[tuple[str, str], Evidence]:
 def state(evidence: Evidence | None, figure: str | None) -> str:
     """The word for one row in one environment; `figure` is a link to the measured value."""
     if evidence is not None and evidence.accepted:
-        return f"accepted: no {evidence.accepted} here"
+        return f"accepted: without {evidence.accepted}"
     if evidence is None or not evidence.is_shown:
         return "not yet"
     return f"measured: {figure}" if figure else "ran"

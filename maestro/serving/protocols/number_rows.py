@@ -56,8 +56,11 @@ class NumberRows:
         rows = run(text, rest, values.ctypes.data, len(values), ctypes.byref(width), ctypes.byref(used))
         if rows < 0 or (rows > 0) != (dimensions == 2) or data.find(key, start + used.value) >= 0:
             return None
-        found = values[: width.value] if rows == 0 else values[: rows * width.value].reshape(rows, width.value)
-        return data[:start] + b"[]" + data[start + used.value :], found
+        # a copy lets go of the room that most of the values did not need, while the request waits for its batch
+        found = values[: max(rows, 1) * width.value].copy()
+        return data[:start] + b"[]" + data[start + used.value :], found if rows == 0 else found.reshape(
+            rows, width.value
+        )
 
     def open(self) -> bool:
         """Have the program at hand, compiled where it is not yet; whether that worked."""

@@ -11,8 +11,7 @@ import socket
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,9 @@ import httpx
 import numpy as np
 import pytest
 
-from maestro.clients.home import Home
 from maestro.core.principals import PrincipalRole
 from tests.e2e.callers import Callers, memory_mib, post_of, processes, read_answer, share, state_figures
-from tests.serving.conftest import Process, Trained, Workshop, _fit, eventually, node, process_of
+from tests.serving.conftest import Process, Trained, Workshop, eventually, node
 
 pytestmark = [pytest.mark.e2e, pytest.mark.door, pytest.mark.timeout(600)]
 
@@ -32,31 +30,6 @@ CACHED_SWAPS = 300
 CONNECTIONS = 10_000
 KILLS = 8
 Say = Callable[[str, object], None]
-
-
-@pytest.fixture(scope="module")
-def models() -> tuple[Trained, Trained]:
-    """One model, and one that answers otherwise."""
-    return _fit(flip=False), _fit(flip=True)
-
-
-@pytest.fixture
-def workshop(tmp_path: Path) -> Workshop:
-    """A home of its own."""
-    home = tmp_path / "home"
-    home.mkdir()
-    return Workshop(Home(home))
-
-
-@pytest.fixture
-def start(workshop: Workshop, tmp_path: Path) -> Iterator[Callable[..., Process]]:
-    """Starts model servers as people do."""
-    with ExitStack() as stack:
-
-        def started(**settings: str) -> Process:
-            return stack.enter_context(process_of(workshop.home, tmp_path / "log", **settings)).wait_ready(120)
-
-        yield started
 
 
 def counted(process: Process, name: str, **labels: str) -> int:

@@ -7,14 +7,12 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
 import pytest
 
-from maestro.clients.home import Home
 from maestro.core.policy import RolloutPolicy
 from maestro.core.principals import PrincipalRole
 from maestro.decisions.assignment import split_accuracy
@@ -23,7 +21,7 @@ from maestro.governance.rollouts.graphs import Arms, single_graph
 from maestro.governance.rollouts.strategies import strategy
 from maestro.serving.target import GraphFileTarget
 from tests.e2e.callers import Callers, load, memory_mib, post_of, read_answer, share, state_figures
-from tests.serving.conftest import ENTITY, Process, Trained, Workshop, _fit, eventually, node, process_of, split
+from tests.serving.conftest import ENTITY, Process, Trained, Workshop, eventually, node, split
 
 pytestmark = [pytest.mark.e2e, pytest.mark.door, pytest.mark.timeout(600)]
 
@@ -32,31 +30,6 @@ UNITS = 12_000
 DAY_S = 86_400
 MILLIONS = 2_000_000
 Say = Callable[[str, object], None]
-
-
-@pytest.fixture(scope="module")
-def models() -> tuple[Trained, Trained]:
-    """One model, and one that answers otherwise."""
-    return _fit(flip=False), _fit(flip=True)
-
-
-@pytest.fixture
-def workshop(tmp_path: Path) -> Workshop:
-    """A home of its own."""
-    home = tmp_path / "home"
-    home.mkdir()
-    return Workshop(Home(home))
-
-
-@pytest.fixture
-def start(workshop: Workshop, tmp_path: Path) -> Iterator[Callable[..., Process]]:
-    """Starts model servers as people do."""
-    with ExitStack() as stack:
-
-        def started(**settings: str) -> Process:
-            return stack.enter_context(process_of(workshop.home, tmp_path / "log", **settings)).wait_ready(120)
-
-        yield started
 
 
 def port_of(process: Process) -> int:

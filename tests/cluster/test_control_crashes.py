@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import signal
+from collections.abc import Callable
 from threading import Event
 
 import pytest
-from sqlalchemy import event as engine_event
 
 from maestro.clients.database import open_database
 from maestro.clients.kubernetes.connection import Connection
@@ -18,6 +16,7 @@ from maestro.governance.rollouts import RolloutStatus, Step
 from tests.cluster import stage
 from tests.cluster.leading import CASES, MakeKit, led, logged, on_cluster, roll_out, told
 from tests.governance.conftest import OPS, Kit
+from tests.governance.rollouts.killing import killed_at
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
@@ -44,7 +43,7 @@ def test_killed_at_each_effect(
         last = max(item.seq for item in logged(kit))
         rollout_id = roll_out(kit, quick, strategy)
         effect += 1
-        killed = _killed_at(kit, make_kit, options, rollout_id, effect)
+        killed = killed_at(kit, make_kit, rollout_id, effect, lambda own, count: _count_requests(own, options, count))
         kit.clock.sleep(60)  # the dead controller's lease ends
         kit.source.counters.clear()
         kit.source.epoch = f"after-{effect}"
@@ -91,33 +90,15 @@ def test_the_same_scenario_tells_the_same_story_as_on_a_laptop(
     assert len(stories[0]) > 8
 
 
-def _killed_at(kit: Kit, make_kit: MakeKit, options: ClusterServing, rollout_id: str, effect: int) -> bool:
-    child = os.fork()
-    if child == 0:
-        database = open_database(str(kit.database.engine.url))  # connections are not shared over a fork
-        own = make_kit(database)
-        own.model, own.source.bad = kit.model, kit.source.bad
-        seen = [0]
+def _count_requests(own: Kit, options: ClusterServing, count: Callable[..., None]) -> None:
+    """What changed the cluster is an effect."""
+    request = Connection.request
 
-        def count(*_: object) -> None:
-            seen[0] += 1
-            if seen[0] == effect:
-                os.kill(os.getpid(), signal.SIGKILL)
+    def counted(self: Connection, method: str, *arguments: object, **named: object) -> object:
+        answer = request(self, method, *arguments, **named)  # type: ignore[arg-type]
+        if method != "GET":
+            count()
+        return answer
 
-        engine_event.listen(database.engine, "commit", count)
-        request = Connection.request
-
-        def counted(self: Connection, method: str, *arguments: object, **named: object) -> object:
-            answer = request(self, method, *arguments, **named)  # type: ignore[arg-type]
-            if method != "GET":
-                count()
-            return answer
-
-        Connection.request = counted  # type: ignore[method-assign]
-        try:
-            on_cluster(own, options)
-            own.governance.rollouts.run(rollout_id, Event())
-        finally:
-            os._exit(0)
-    _, status = os.waitpid(child, 0)
-    return os.WIFSIGNALED(status)
+    Connection.request = counted  # type: ignore[method-assign]
+    on_cluster(own, options)

@@ -6,6 +6,7 @@ import base64
 import json
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -87,12 +88,9 @@ def champion(control: Api, approver: Api) -> dict[str, Any]:
     return version
 
 
-@pytest.mark.shows("F1", "F2", "F3", "F7", "F8", "F10", env="cluster")
-def test_a_good_release_earns_its_weights_and_no_request_fails(
-    node: Cluster, gateway: str, certified: Path, control: Api, approver: Api, champion: dict[str, Any]
-) -> None:
-    better = trained(control, WIDE, C=0.5)
-    seen: set[int] = set()
+@contextmanager
+def _asked(gateway: str, certified: Path, champion: dict[str, Any]) -> Iterator[Callers]:
+    """Traffic through the Gateway, from the moment that it is answered."""
     with Callers(
         gateway,
         MODEL,
@@ -104,6 +102,16 @@ def test_a_good_release_earns_its_weights_and_no_request_fails(
         instance=extremes(champion),
     ) as callers:
         until(lambda: callers.answered > 50, "nobody answers", 60)
+        yield callers
+
+
+@pytest.mark.shows("F1", "F2", "F3", "F7", "F8", "F10", env="cluster")
+def test_a_good_release_earns_its_weights_and_no_request_fails(
+    node: Cluster, gateway: str, certified: Path, control: Api, approver: Api, champion: dict[str, Any]
+) -> None:
+    better = trained(control, WIDE, C=0.5)
+    seen: set[int] = set()
+    with _asked(gateway, certified, champion) as callers:
         began = time.monotonic()
         rollout = _watched(node, seen, lambda: released(control, approver, better))
         took = time.monotonic() - began
@@ -131,17 +139,7 @@ def test_a_bad_release_is_rolled_back_and_no_request_fails(
     node: Cluster, gateway: str, certified: Path, control: Api, approver: Api, champion: dict[str, Any]
 ) -> None:
     narrow = trained(control, NARROW, on_out_of_range="refuse")
-    with Callers(
-        gateway,
-        MODEL,
-        rate=100,
-        connections=4,
-        host=HOST,
-        authority=certified,
-        key=key_of("operator"),
-        instance=extremes(champion),
-    ) as callers:
-        until(lambda: callers.answered > 50, "nobody answers", 60)
+    with _asked(gateway, certified, champion) as callers:
         began = time.monotonic()
         rollout = released(control, approver, narrow)
         took = time.monotonic() - began

@@ -14,7 +14,7 @@ import msgspec
 from maestro.core.errors import BadInput, MaestroError, Malformed
 from maestro.serving.dataplane import InferRequest
 from maestro.serving.protocols.adapter import JSON, Asked, Hot, Render, decode, plain_problem
-from maestro.serving.protocols.number_rows import NumberRows
+from maestro.serving.protocols.number_rows import LARGE, NumberRows
 from maestro.serving.protocols.predict import render
 from maestro.serving.protocols.rows import columns_of, table_of
 from maestro.serving.table import Matrix, Table
@@ -82,7 +82,7 @@ class InvocationsAdapter:
         return Hot(asked.query.get("model"), given[0] if taken is None else taken[1], names=names)
 
     def _taken(self, data: bytes) -> tuple[bytes, Matrix] | None:
-        if self._rows is None:
+        if self._rows is None or len(data) < LARGE:
             return None
         key = next((key for key in _KEYS if key in data[:_BEGINNING]), None)
         return None if key is None else self._rows.take(data, key, 2)

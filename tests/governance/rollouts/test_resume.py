@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Callable
 from datetime import timedelta
 from threading import Event
 
 import pytest
-from sqlalchemy import event as engine_event
 
-from maestro.clients.database import open_database
 from maestro.clients.database.outbox import events
 from maestro.core.events import projection
 from maestro.core.policy import RolloutPolicy, Rung
@@ -19,8 +15,7 @@ from maestro.governance.decisions import replay_all
 from maestro.governance.production import production_node
 from maestro.governance.rollouts import RolloutStatus, Step
 from tests.governance.conftest import OPS, Kit
-
-MakeKit = Callable[..., Kit]
+from tests.governance.rollouts.killing import MakeKit, killed_at
 
 
 @pytest.fixture
@@ -31,35 +26,16 @@ def quick(policy: RolloutPolicy) -> RolloutPolicy:
     return policy.model_copy(update={"metrics": metrics, "rungs": rungs})
 
 
-def _killed_at(kit: Kit, make_kit: MakeKit, rollout_id: str, effect: int) -> bool:
-    """Lead the rollout in a child that kills itself at its n-th effect: before a commit, or after a graph was written."""
-    child = os.fork()
-    if child == 0:
-        database = open_database(str(kit.database.engine.url))  # connections are not shared over a fork
-        own = make_kit(database)
-        own.model, own.source.bad = kit.model, kit.source.bad
-        seen = [0]
+def _count_writes(own: Kit, count: Callable[..., None]) -> None:
+    """A graph that was written is an effect."""
+    target = own.governance.targets(own.model)
+    write = target.write
 
-        def count(*_: object) -> None:
-            seen[0] += 1
-            if seen[0] == effect:
-                os.kill(os.getpid(), signal.SIGKILL)
+    def write_then_count(*arguments: object, **named: object) -> None:
+        write(*arguments, **named)  # type: ignore[arg-type]
+        count()
 
-        engine_event.listen(database.engine, "commit", count)
-        target = own.governance.targets(kit.model)
-        write = target.write
-
-        def write_then_count(*arguments: object, **named: object) -> None:
-            write(*arguments, **named)  # type: ignore[arg-type]
-            count()
-
-        target.write = write_then_count  # type: ignore[method-assign]
-        try:
-            own.governance.rollouts.run(rollout_id, Event())
-        finally:
-            os._exit(0)
-    _, status = os.waitpid(child, 0)
-    return os.WIFSIGNALED(status)
+    target.write = write_then_count  # type: ignore[method-assign]
 
 
 @pytest.mark.slow
@@ -76,7 +52,7 @@ def test_killed_at_each_effect(make_kit: MakeKit, kit: Kit, quick: RolloutPolicy
             last = max(item.seq for item in events(connection))
         rollout = kit.governance.rollouts.start(OPS, version, quick)
         effect += 1
-        killed = _killed_at(kit, make_kit, rollout.id, effect)
+        killed = killed_at(kit, make_kit, rollout.id, effect, _count_writes)
         kit.clock.sleep(60)  # the dead controller's lease ends
         kit.source.counters.clear()  # the readings of the child's process are gone with it: a restarted server
         kit.source.epoch = f"after-{effect}"

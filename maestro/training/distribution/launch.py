@@ -21,6 +21,8 @@ from pathlib import Path
 from maestro.training.distribution.rendezvous import free_port
 
 _LEASH = Path(__file__).parents[1] / "backends" / "leash.py"
+_KEPT_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "1073741824", "MALLOC_TOP_PAD_": "67108864"}
+"""glibc keeps the memory of one step for the next, where it would give large arrays back to the kernel and have each page cleared anew. What the user sets holds."""
 _USER_ERRORS = frozenset({2, 4})
 _GRACE_S = 3.0
 
@@ -46,7 +48,7 @@ class Launch:
         return code
 
     def _start(self, rank: int, port: int) -> subprocess.Popen[bytes]:
-        environment = dict(os.environ) | {
+        environment = _KEPT_MEMORY | dict(os.environ) | {
             "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(self.workers), "LOCAL_WORLD_SIZE": str(self.workers),
             "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": str(self.threads), "PYTHONUNBUFFERED": "1",
         }  # fmt: skip

@@ -73,7 +73,7 @@ def fit_module(
         how: epochs, batch, rate, seed.
         group: the workers that train together.
         checkpoints: kept every `how.every` steps and gone on from.
-        told: after each epoch its number, mean loss and seconds.
+        told: after each epoch its number, the group's mean loss and seconds.
 
     Returns:
         The step of the checkpoint that it went on from, 0 for none.
@@ -124,7 +124,7 @@ def fit_module(
                 done += 1
                 if checkpoints is not None and done % how.every == 0 and done < steps * how.epochs:
                     checkpoints.save(done, _state(module, optimiser, total, rows_done))
-            mean = total / max(rows_done, 1)
+            mean = _mean(total, rows_done, group, how.device)
             if not np.isfinite(mean):
                 raise BadInput(f"the loss became {mean}", field="--lr", remedy="lower the learning rate")
             if told is not None:
@@ -170,6 +170,16 @@ def _wrap(module: Any, group: Group, device: str) -> Any:
 
     join(group, device)
     return DistributedDataParallel(module)
+
+
+def _mean(total: float, rows: int, group: Group, device: str) -> float:
+    """Of the losses of all workers' rows."""
+    import torch
+
+    sums = torch.tensor([total, float(rows)], dtype=torch.float64, device=device)
+    if group.world > 1:
+        torch.distributed.all_reduce(sums)
+    return float(sums[0] / max(float(sums[1]), 1.0))
 
 
 def _state(module: Any, optimiser: Any, total: float, rows: int) -> bytes:

@@ -50,7 +50,7 @@ def _run(name: str, workers: int) -> dict[str, float]:
     cores = tuple(sorted(os.sched_getaffinity(0)))
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "found.json"
-        command = (
+        command: tuple[str, ...] = (
             sys.executable,
             "-W",
             "ignore",

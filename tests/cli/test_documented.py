@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import importlib
 import re
 import shlex
@@ -73,3 +74,16 @@ def test_a_documented_command_exists_with_its_options(page: str, command: str) -
 
 def test_pages_show_commands() -> None:
     assert len(shown()) > 10
+
+
+@pytest.mark.shows("N6", env="laptop")
+@pytest.mark.door
+def test_the_guides_are_there_linked_and_right() -> None:
+    readme = (ROOT / "README.md").read_text()
+    for guide in ("TRAINING_OPERATOR_GUIDE.md", "docs/troubleshooting.md", "docs/cli.md", "docs/cost.md"):
+        assert f"]({guide})" in readme
+    told = set(re.findall(r"`maestro (\w+)`", (ROOT / "docs" / "cli.md").read_text()))
+    assert told == set(COMMANDS)
+    examples = doctest.testfile(str(ROOT / "docs" / "cost.md"), module_relative=False)
+    assert examples.attempted >= 4
+    assert examples.failed == 0

@@ -5,22 +5,20 @@ Where they come from is trusted for nothing: the server takes every version thro
 
 from __future__ import annotations
 
-import io
 import os
 import shutil
-import tarfile
 from collections.abc import Iterable
-from pathlib import Path, PurePosixPath
 
 import httpx
 
 from maestro.clients.home import Home
-from maestro.core.errors import Malformed, TooLarge, Unreachable
+from maestro.core.errors import Unreachable
 from maestro.core.graph import ModelNode
 from maestro.serving.graph_file import parse_graph
+from maestro.serving.unpacking import unpack
 
-MAX_BYTES = 4 * 2**30
 _RETRIES = 5
+_SAID = 200
 
 
 def wanted(home: Home) -> list[ModelNode]:
@@ -45,7 +43,8 @@ def fetch_versions(home: Home, nodes: Iterable[ModelNode], url: str, token: str)
     Raises:
         Unreachable: the control plane does not answer, or has no such version.
         Malformed: what it sent is no version's archive.
-        TooLarge: it is larger than `MAX_BYTES`.
+        TooLarge: it is larger than `maestro.serving.unpacking.MAX_BYTES`.
+        Untrusted: it is not the version that the graph pins.
     """
     lacking = _lacking(home, nodes)
     headers = {"Authorization": f"Bearer {token}"}
@@ -66,48 +65,25 @@ def _lacking(home: Home, nodes: Iterable[ModelNode]) -> list[ModelNode]:
 
 def _bring(client: httpx.Client, home: Home, node: ModelNode) -> None:
     name = f"{node.model}@{node.version}"
+    folder = home.version(node.model, node.version)
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
     try:
-        answer = client.get(f"/versions/{node.model}/{node.version}/archive")
+        with client.stream("GET", f"/versions/{node.model}/{node.version}/archive") as answer:
+            if answer.status_code != 200:
+                said = next(answer.iter_bytes(_SAID), b"").decode(errors="replace")
+                raise Unreachable(
+                    f"the control plane does not give {name}: {answer.status_code} {said}",
+                    remedy="see maestro versions show, and the key in Secret maestro-model-server-key", component="api",
+                )  # fmt: skip
+            unpack(answer.iter_bytes(), partial, name, node.digest)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(partial, folder)
     except httpx.HTTPError as error:
         raise Unreachable(
             f"the control plane does not give {name}: {str(error) or type(error).__name__}",
             remedy="see that it runs; the pod tries again", component="api",
         ) from None  # fmt: skip
-    if answer.status_code != 200:
-        raise Unreachable(
-            f"the control plane does not give {name}: {answer.status_code} {answer.text[:200]}",
-            remedy="see maestro versions show, and the key in Secret maestro-model-server-key", component="api",
-        )  # fmt: skip
-    folder = home.version(node.model, node.version)
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    unpack(answer.content, partial, name)
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(partial, folder)
-
-
-def unpack(content: bytes, folder: Path, name: str) -> None:
-    """Write the plain files of an archive below a folder; anything else in it is refused.
-
-    Raises:
-        Malformed: it is no archive, or holds what is no plain file below its own folder.
-        TooLarge: its files are larger than `MAX_BYTES`.
-    """
-    total = 0
-    try:
-        with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
-            for member in archive:
-                path = PurePosixPath(member.name)
-                if not member.isreg() or path.is_absolute() or ".." in path.parts:
-                    raise Malformed(f"{name}: {member.name!r} in its archive is no plain file below it")
-                total += member.size
-                if total > MAX_BYTES:
-                    raise TooLarge(f"{name} is larger than {MAX_BYTES} bytes")
-                source = archive.extractfile(member)
-                target = folder / path
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with target.open("wb") as file:
-                    shutil.copyfileobj(source, file) if source is not None else None
-    except tarfile.TarError as error:
-        raise Malformed(f"{name}: what was sent is no archive: {error}") from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import socket
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -13,10 +13,10 @@ import pytest
 
 from maestro.clients.home import Home
 from maestro.core.clock import SystemClock
-from maestro.core.errors import Malformed, Unreachable
+from maestro.core.errors import Unreachable, Untrusted
 from maestro.governance.versions.archive import pack
 from maestro.security.quarantine import take_in
-from maestro.serving.fetching import fetch_versions, unpack, wanted
+from maestro.serving.fetching import fetch_versions, wanted
 from maestro.serving.sample import write_sample
 
 
@@ -37,7 +37,7 @@ def url(source: Home) -> Iterator[str]:
         def do_GET(self) -> None:
             _, _, model, version, _ = self.path.split("/")
             known = self.headers.get("Authorization") == "Bearer mk_1"
-            body = pack(source.version(model, version)) if known else b"no"
+            body = b"".join(pack(source.version(model, version))) if known else b"no"
             self.send_response(200 if known else 401)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -82,27 +82,28 @@ def test_nobody_answers(empty: Home) -> None:
         fetch_versions(empty, wanted(empty), "http://127.0.0.1:9", "mk_1")
 
 
-@pytest.mark.parametrize("name", ["../outside", "/etc/passwd", "files/../../outside"])
-def test_a_path_out_of_the_folder_is_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(Malformed, match="no plain file"):
-        unpack(archive(tarfile.TarInfo(name)), tmp_path / "in", "m@1")
-    assert not (tmp_path / "outside").exists()
+def test_what_is_not_the_pinned_version_leaves_nothing_behind(source: Home, empty: Home, url: str) -> None:
+    with (source.version("sample", "1.0.0") / "files/model.onnx").open("ab") as file:
+        file.write(b"0" * 2**20)
+    with pytest.raises(Untrusted, match="is not in its manifest"):
+        fetch_versions(empty, wanted(empty), url, "mk_1")
+    assert list(empty.version("sample", "1.0.0").parent.iterdir()) == []
 
 
-def test_a_link_is_refused(tmp_path: Path) -> None:
-    link = tarfile.TarInfo("files/link")
-    link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
-    with pytest.raises(Malformed, match="no plain file"):
-        unpack(archive(link), tmp_path, "m@1")
+def test_a_broken_connection_leaves_nothing_behind(empty: Home) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
 
+        def answer() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(65536)
+                head = tarfile.TarInfo("files/model.onnx")
+                head.size = 90_000
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + head.tobuf() + bytes(2000))
 
-def test_what_is_no_archive_is_told(tmp_path: Path) -> None:
-    with pytest.raises(Malformed, match="no archive"):
-        unpack(b"hello" * 200, tmp_path, "m@1")
-
-
-def archive(entry: tarfile.TarInfo) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as made:
-        made.addfile(entry, io.BytesIO(b""))
-    return buffer.getvalue()
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        with pytest.raises(Unreachable, match="does not give sample"):
+            fetch_versions(empty, wanted(empty), f"http://127.0.0.1:{listening.getsockname()[1]}", "mk_1")
+        thread.join()
+    assert list(empty.version("sample", "1.0.0").parent.iterdir()) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query, Response
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from sqlalchemy import select
 
@@ -115,7 +116,7 @@ def archive(model: ModelName, version: VersionName, platform: CurrentPlatform, c
     """The version's files with its manifest and statements, as a model server takes them in: every digest is checked there."""
     caller.require(PrincipalRole.VIEWER)
     found = platform.governance.versions.get(model, version)
-    return Response(pack(platform.home.version(found.model, found.version)), media_type="application/x-tar")
+    return StreamingResponse(pack(platform.home.version(found.model, found.version)), media_type="application/x-tar")
 
 
 @router.get("/{model}/{version}/compare/{other}")

@@ -24,6 +24,7 @@ from maestro.core.clock import Clock
 from maestro.core.errors import Unreachable
 from maestro.core.model import format_time
 from maestro.core.seams import ArmReading, Reading
+from maestro.serving.forgetting import Forgetting
 from maestro.serving.graph._base import Observation
 from maestro.serving.journal import Journal
 from maestro.serving.metrics import ServerMetrics
@@ -79,6 +80,12 @@ class _ModelUnits:
         self.revision = 0
         self.entered: dict[str, set[int]] = {}
         self.seen: set[int] = set()
+        self.forgetting = Forgetting()
+
+    def begin(self, revision: int) -> None:
+        """Count the units that enter from now on."""
+        self.forgetting.add(self.seen, *self.entered.values())
+        self.revision, self.entered, self.seen = revision, {}, set()
 
     def enter(self, arm: str, entity: int) -> None:
         """Count a unit into the arm that had it first under this revision."""
@@ -108,7 +115,7 @@ class LabelReceipt:
 class Evidence:
     """Keeps every model's units, and rebuilds them from their journals after a crash.
 
-    All methods belong to the event loop's thread but `sync_labels`. Answers reach the kernel as they are given; accepting labels
+    All methods belong to the event loop's thread but `read` and `sync_labels`. Answers reach the kernel as they are given; accepting labels
     makes the answers durable first, then the labels, so that no accepted label is ever without its answer.
 
     Args:
@@ -128,25 +135,32 @@ class Evidence:
         self._clock = clock
         self._max_units = max_units
         self._models: dict[str, _ModelUnits] = {}
+        self._read: dict[str, _ModelUnits] = {}
         self.catch_up: Callable[[], None] = lambda: None
 
-    def open(self, model: str, revision: int) -> None:
-        """Begin a revision; of a model that is new here, read what earlier processes wrote."""
-        if model in self._models:
-            state = self._models[model]
-            state.revision, state.entered, state.seen = revision, {}, set()
+    def read(self, model: str) -> None:
+        """Of a model that is new here, read what earlier processes wrote. May be called from a worker thread, once at a time for a model."""
+        if model in self._models or model in self._read:
             return
-        state = self._models[model] = _ModelUnits(self._folder / model)
-        state.revision = revision
+        state = _ModelUnits(self._folder / model)
         for record in state.labels_journal.read():
             state.labels.setdefault(record["u"], record["l"])
         for record in state.answers.read():
             units = state.arms.setdefault((record["a"], record["v"]), _ArmUnits())
             self._note(state, units, record["u"], record["e"], record["t"], record["y"])
+        self._read[model] = state
+
+    def open(self, model: str, revision: int) -> None:
+        """Begin a revision, at once where the model is known or has been read."""
+        if model not in self._models:
+            self.read(model)
+            self._models[model] = self._read.pop(model)
+        self._models[model].begin(revision)
 
     def observe(self, model: str, seen: Observation) -> None:
         """Count an arm's first attempt for each unit that it is the first answer of."""
         state = self._models[model]
+        state.forgetting.some(len(seen.units))
         units = state.arms.get((seen.arm, seen.version))
         if units is None:
             units = state.arms[seen.arm, seen.version] = _ArmUnits()
@@ -262,7 +276,7 @@ class Evidence:
 
     def close(self) -> None:
         """Close the journals."""
-        for state in self._models.values():
+        for state in (*self._models.values(), *self._read.values()):
             state.answers.close()
             state.labels_journal.close()
 

@@ -16,6 +16,7 @@ from maestro.core.clock import Clock
 from maestro.core.exposure import COLUMNS, reward_id_of
 from maestro.core.model import format_time
 from maestro.serving import arrow
+from maestro.serving.forgetting import Forgetting
 from maestro.serving.graph._base import Observation
 from maestro.serving.graph.drawn import Drawn
 from maestro.serving.units import UnitHasher
@@ -45,6 +46,8 @@ class ExposureLog:
         self._flush_s = flush_s
         self._queue: deque[tuple[str, tuple[Any, ...]]] = deque()
         self._seen: dict[str, tuple[int, set[tuple[str, str, str]]]] = {}
+        self._read: dict[str, tuple[int, set[tuple[str, str, str]]]] = {}
+        self._forgetting = Forgetting()
         self._process = secrets.token_hex(4)
         self._number = 0
         self._stop = threading.Event()
@@ -52,16 +55,29 @@ class ExposureLog:
         self._thread = threading.Thread(target=self._run, name="exposures", daemon=True)
         self._thread.start()
 
-    def open(self, model: str, revision: int) -> None:
-        """Begin a revision: units count as new, but for those that an earlier process has written for it."""
+    def read(self, model: str, revision: int) -> None:
+        """Read which units an earlier process has written for a revision. May be called from a worker thread, once at a time for a model."""
         known = self._seen.get(model)
         if known is None or known[0] != revision:
-            self._seen[model] = (revision, self._written(model, revision))
+            self._read[model] = (revision, self._written(model, revision))
+
+    def open(self, model: str, revision: int) -> None:
+        """Begin a revision, at once where it has been read: units count as new, but for those that an earlier process has written for it."""
+        known = self._seen.get(model)
+        if known is not None and known[0] == revision:
+            return
+        read = self._read.pop(model, None)
+        if read is None or read[0] != revision:
+            read = (revision, self._written(model, revision))
+        if known is not None:
+            self._forgetting.add(known[1])
+        self._seen[model] = read
 
     def observe(self, model: str, seen: Observation) -> None:
         """Queue what is a first exposure; called on the event loop's thread."""
         if seen.experiment is None:
             return
+        self._forgetting.some(len(seen.units))
         revision, known = self._seen.get(model) or (seen.revision, set())
         if revision != seen.revision:
             known = set()  # a request that began on the revision before: its record may repeat, it is never lost
@@ -147,10 +163,13 @@ class ExposureLog:
             log.exception("%d exposures were lost", len(records))
 
     def _written(self, model: str, revision: int) -> set[tuple[str, str, str]]:
-        import pyarrow.parquet as pq
-
         found: set[tuple[str, str, str]] = set()
-        for path in sorted((self._folder / model).glob(f"*/r{revision:08d}-*.parquet")):
+        paths = sorted((self._folder / model).glob(f"*/r{revision:08d}-*.parquet"))
+        if not paths:
+            return found
+        import pyarrow.parquet as pq  # its library is large, and most servers begin with nothing to read
+
+        for path in paths:
             try:
                 table = pq.read_table(path, columns=["experiment", "unit", "version"])
             except (OSError, ValueError):

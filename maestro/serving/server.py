@@ -114,6 +114,7 @@ class ModelServer:
             self.plane,
             loader,
             self.clock,
+            on_loaded=self._on_loaded,
             on_served=self._on_served,
             observe=self.observe,
             poll_s=serving.graph_poll_s,
@@ -171,7 +172,7 @@ class ModelServer:
         return {
             "status": "draining" if self.draining else "alive",
             **self.readiness(),
-            "models": {model: served.revision for model, served in self.plane.graphs.items()},
+            "models": {model: served.revision for model, served in self.follower.answering.items()},
             "refused": self.follower.pending(),
         }
 
@@ -207,6 +208,10 @@ class ModelServer:
             for arm, version in graph.arms
         ]
         return [("maestro_graph_revision", served)]
+
+    def _on_loaded(self, model: str, revision: int) -> None:
+        self.evidence.read(model)
+        self.exposures.read(model, revision)
 
     def _on_served(self, served: ServedGraph) -> None:
         self.hasher.rotate_if_due()

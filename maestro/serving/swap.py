@@ -24,6 +24,7 @@ from maestro.serving.breakers import Breakers
 from maestro.serving.caches import PredictionCache
 from maestro.serving.dataplane import DataPlane
 from maestro.serving.graph.remote import remote_client
+from maestro.serving.graph_changes import GraphChanges
 from maestro.serving.graph_file import identity, parse_graph, read_graph
 from maestro.serving.loaded import LoadedVersion
 from maestro.serving.loading import VersionLoader
@@ -70,11 +71,14 @@ class GraphFollower:
     unsigned or not admitted is refused: what was served stays, the reason is kept and counted, and the file is tried again when it or
     anything that the refusal may hang on (the version's folder, the trust policy) has changed. A statement is asked for when traffic is given:
     one that expires or is revoked later takes nothing away until the graph moves. The versions of the revision before stay loaded, so that
-    going back is instant. Needs no network, database or registry.
+    going back is instant. Needs no network, database or registry. `previous` holds the revision before by model, `answering` the one that every process
+    answers on.
 
     Args:
         folder: the graph files.
         plane: whose `graphs` are replaced.
+        poll_s: how often files are looked at beside the changes that the kernel tells of, and refusals tried again.
+        on_loaded: called in a thread with model and revision before a revision may start to answer: whatever takes time belongs there.
         on_served: called on the event loop just before a revision starts to answer.
         observe: called with each first attempt of an arm.
         policies: what bandits act on; None refuses them.
@@ -92,6 +96,7 @@ class GraphFollower:
         loader: VersionLoader,
         clock: Clock,
         *,
+        on_loaded: Callable[[str, int], None] = lambda model, revision: None,
         on_served: Callable[[ServedGraph], None],
         observe: Observer,
         poll_s: float,
@@ -105,11 +110,13 @@ class GraphFollower:
         self.alert = alert
         self.refusals: dict[str, Refusal] = {}
         self.previous: dict[str, ServedGraph] = {}
+        self.answering: dict[str, ServedGraph] = {}
         self.replicas: Replicas | None = None
         self._folder = folder
         self._plane = plane
         self._loader = loader
         self._clock = clock
+        self._on_loaded = on_loaded
         self._on_served = on_served
         self._observe = observe
         self._poll_s = poll_s
@@ -123,23 +130,28 @@ class GraphFollower:
         self._pins: Counter[str] = Counter()
         self._loading: dict[str, asyncio.Lock] = {}
         self._attempts: dict[str, asyncio.Task[None]] = {}
+        self._again: set[str] = set()
+        self._changes = GraphChanges(folder)
         self._client = remote_client(remote_key)
         self._background: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Follow until cancelled."""
-        while True:
-            try:
-                await self.look()
-            except Exception:  # a follower that dies would freeze traffic where it is
-                log.exception("graph files could not be looked at")
-            await asyncio.sleep(self._poll_s)
+        with self._changes as changes:
+            while True:
+                try:
+                    await self.look()
+                except Exception:  # a follower that dies would freeze traffic where it is
+                    log.exception("graph files could not be looked at")
+                await changes.wait(self._poll_s)
 
     async def look(self) -> None:
         """One look at every file, each on its own: a model that loads slowly does not keep another from moving."""
         files = {path.stem: path for path in sorted(self._folder.glob("*.yaml"))} if self._folder.is_dir() else {}
         for model, path in files.items():
-            if model not in self._attempts:
+            if model in self._attempts:
+                self._again.add(model)
+            else:
                 task = self._attempts[model] = asyncio.get_running_loop().create_task(self._look_at(model, path))
                 task.add_done_callback(lambda done, model=model: self._looked_at(model, done))  # type: ignore[misc]
         for model in set(self._plane.graphs) - set(files):
@@ -171,6 +183,9 @@ class GraphFollower:
 
     def _looked_at(self, model: str, done: asyncio.Task[None]) -> None:
         self._attempts.pop(model, None)
+        if model in self._again:
+            self._again.discard(model)
+            self._changes.tell()
         if not done.cancelled() and (error := done.exception()) is not None:
             log.error("graph of %s could not be looked at", model, exc_info=error)
 
@@ -197,7 +212,7 @@ class GraphFollower:
             self._refused.pop(model, None)
             current = self._plane.graphs.get(model)
             if current is None or current.content != content:
-                graph = parse_graph(data, path.name)
+                graph = await asyncio.to_thread(parse_graph, data, path.name)
                 if graph.metadata.name != model:
                     raise BadInput(
                         f"{path.name} holds the graph of {graph.metadata.name!r}",
@@ -264,21 +279,30 @@ class GraphFollower:
             if current is not None:
                 _refuse_break(current, served)
             await self._plane.warm_up(served)
+            await asyncio.to_thread(self._on_loaded, model, served.revision)
             if self.replicas is not None:
                 await self.replicas.prepare(served)
             self._on_served(served)
             self._plane.graphs[model] = served  # the switch: requests under way keep the revision that they took
-            if self.replicas is not None:
-                await self.replicas.publish(served)
+            self._keep(model, current)
+            try:
+                if self.replicas is not None:
+                    await self.replicas.publish(served)
+            finally:
+                self.answering[model] = served
         finally:
             self._pins.subtract(pinned)
             if self._plane.graphs.get(model) is current:
                 await self._release(pinned)
         self._plane.metrics.swaps["ok"] += 1
-        retired = self.previous.get(model)
-        if current is not None:
-            self.previous[model] = current
         log.info("graph of %s: revision %d answers", model, served.revision)
+
+    def _keep(self, model: str, current: ServedGraph | None) -> None:
+        """Keep the revision that answered until now, and let go of the one before it. Done before the replicas switch: what is named here stays with them."""
+        if current is None:
+            return
+        retired = self.previous.get(model)
+        self.previous[model] = current
         if retired is not None:
             self._spawn(self._retire(retired))
 

@@ -74,11 +74,12 @@ class Seen:
 
 @dataclass
 class Callers:
-    """Threads that ask until they are stopped, each on a connection of its own."""
+    """Threads that ask until they are stopped, each on a connection of its own; with a pause, they leave a small machine room for what they ask."""
 
     url: str
     ask: Callable[[httpx.Client, int, int], httpx.Response]
     check: Callable[[httpx.Response], str | None]
+    pause_s: float = 0.0
     seen: list[list[Seen]] = field(default_factory=list)
     problems: Counter[str] = field(default_factory=Counter)
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -107,6 +108,8 @@ class Callers:
         with httpx.Client(base_url=self.url, trust_env=False, timeout=30) as client:
             while not self._stop.is_set():
                 turn += 1
+                if self.pause_s:
+                    time.sleep(self.pause_s)
                 began = time.monotonic()
                 try:
                     response = self.ask(client, number, turn)

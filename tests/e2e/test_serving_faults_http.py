@@ -26,6 +26,8 @@ from tests.serving.conftest import Process, Trained, Workshop, eventually, node
 pytestmark = [pytest.mark.e2e, pytest.mark.door, pytest.mark.timeout(600)]
 
 SWAPS = 1000
+POLL_S = 0.002
+PAUSE_S = 0.005
 CACHED_SWAPS = 300
 CONNECTIONS = 10_000
 KILLS = 8
@@ -53,35 +55,38 @@ def workers(process: Process) -> list[int]:
 
 
 def swapped(process: Process, workshop: Workshop, one: Any, two: Any, swaps: int) -> list[float]:
-    """Move the graph to and fro; how long each move took until the server said so, in seconds."""
+    """Move the graph to and fro; how long each move took until the server said that all its processes answer on it, in seconds."""
     taken = []
     with httpx.Client(base_url=process.url, trust_env=False) as client:
         for revision in range(2, swaps + 2):
             began = time.monotonic()
             workshop.graph({"a": one if revision % 2 else two}, "a", revision=revision)
-            eventually(
-                lambda wanted=revision: client.get("/healthz").json()["models"]["m"] == wanted,  # type: ignore[misc]
-                timeout_s=30,
-            )
+            while client.get("/healthz").json()["models"]["m"] != revision:
+                assert time.monotonic() < began + 30, revision
+                time.sleep(POLL_S)
             taken.append(time.monotonic() - began)
     return taken
 
 
 @pytest.mark.shows("G5", "G8", "L15", env="laptop")
-@pytest.mark.parametrize("count", ["1", "2"], ids=["one process", "two workers"])
+@pytest.mark.parametrize(
+    ("count", "pause_s"), [("1", PAUSE_S), ("2", PAUSE_S), ("2", 0.0)],
+    ids=["one process", "two workers", "two workers, no core idle"],
+)  # fmt: skip
 def test_a_thousand_swaps_under_load_fail_no_request(
     workshop: Workshop,
     models: tuple[Trained, Trained],
     start: Callable[..., Process],
     record_property: Say,
     count: str,
+    pause_s: float,
 ) -> None:
     good, other = models
     one = workshop.register("1.0.0", {"model.onnx": good.onnx}, good.contract)
     two = workshop.register("1.1.0", {"model.onnx": other.onnx}, other.contract)
     workshop.graph({"a": node(one)}, "a")
     right = {"1.0.0": good.answers[:4], "1.1.0": other.answers[:4]}
-    process = start(MAESTRO_SERVING__GRAPH_POLL_S="0.005", MAESTRO_SERVING__WORKERS=count)
+    process = start(MAESTRO_SERVING__WORKERS=count)
 
     def check(response: httpx.Response) -> str | None:
         version, revision = response.headers["x-maestro-version"], int(response.headers["x-maestro-revision"])
@@ -89,7 +94,7 @@ def test_a_thousand_swaps_under_load_fail_no_request(
         return None if fits and response.json()["predictions"] == right[version] else f"mixed: {version} at {revision}"
 
     body = {"instances": good.rows[:4].tolist()}
-    callers = Callers(process.url, lambda client, number, turn: client.post("/predict", json=body), check)
+    callers = Callers(process.url, lambda client, number, turn: client.post("/predict", json=body), check, pause_s)
     with callers.calling(3):
         taken = swapped(process, workshop, node(one), node(two), SWAPS)
     overlaps = callers.overlaps()
@@ -107,7 +112,7 @@ def test_a_thousand_swaps_under_load_fail_no_request(
     assert callers.problems == Counter()
     assert len(callers.answers) > SWAPS
     assert share(overlaps, 0.99) <= 0.1
-    assert share(taken, 0.5) <= 0.1
+    assert share(taken, 0.99 if pause_s else 0.5) <= 0.1, "by nobody's choice when no core is idle"
     assert counted(process, "maestro_model_swaps_total", result="ok") == SWAPS + 1
     assert counted(process, "maestro_responses_total", status="200") == len(callers.answers)
 
@@ -144,7 +149,6 @@ def test_no_answer_comes_from_a_cache_of_another_version(
     first, second = node(one, timeout_ms=20_000), node(two, timeout_ms=20_000)
     workshop.graph({"a": first}, "a")
     process = start(
-        MAESTRO_SERVING__GRAPH_POLL_S="0.005",
         MAESTRO_SERVING__WORKERS="2",
         MAESTRO_SERVING__PREDICTION_CACHE_BYTES=str(2**24),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import timedelta
 from pathlib import Path
 
@@ -150,6 +151,33 @@ def test_entered_counts_each_unit_once_a_revision(bench: Bench) -> None:
     arms = bench.read(revision=2)
     assert (arms["a"].entered, arms["b"].entered) == (0, 1)
     assert arms["a"].exposed == 3
+
+
+def test_old_units_are_forgotten_while_new_ones_come(bench: Bench) -> None:
+    for entity in range(500):
+        bench.answer("a", str(entity), 1)
+    bench.evidence.open("m", 2)
+    left = bench.evidence._models["m"].forgetting
+    assert len(left) == 1000, "nothing was let go of in the switch"
+    for entity in range(40):
+        bench.answer("a", str(entity), 1, revision=2)
+    assert len(left) == 0
+    assert bench.read(revision=2)["a"].entered == 40
+
+
+def test_what_was_read_in_a_thread_is_not_read_again(bench: Bench, home: Path, clock: ManualClock) -> None:
+    bench.answer("a", "7", 1)
+    bench.label("7", "1")
+    again = Bench.__new__(Bench)
+    again.clock, again.hasher, again.metrics = clock, bench.hasher, ServerMetrics()
+    again.evidence = Evidence(home / "exposures", again.hasher, again.metrics, clock)
+    reading = threading.Thread(target=again.evidence.read, args=("m",))
+    reading.start()
+    reading.join()
+    for name in ("answers.jsonl", "labels.jsonl"):
+        (home / "exposures" / "m" / name).unlink()
+    again.evidence.open("m", 1)
+    assert counts(again.read()["a"]) == (1, 1, 1, 0)
 
 
 def test_everything_is_rebuilt_after_a_crash(bench: Bench, home: Path, clock: ManualClock) -> None:

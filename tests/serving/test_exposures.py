@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,23 @@ def test_a_unit_is_not_recorded_again_after_a_restart(home: Path, clock: ManualC
     again.observe("m", seen("bob"))
     again.close()
     assert len(read(home)) == 2
+
+
+def test_what_was_read_in_a_thread_is_not_read_again(home: Path, clock: ManualClock) -> None:
+    log = make(home, clock)
+    log.observe("m", seen("ada"))
+    log.flush()
+    again = ExposureLog(home, UnitHasher(home / "units.json", clock), clock, limit=100, flush_s=3600)
+    reading = threading.Thread(target=again.read, args=("m", 1))
+    reading.start()
+    reading.join()
+    for path in home.rglob("*.parquet"):
+        path.unlink()
+    again.open("m", 1)
+    again.observe("m", seen("ada"))
+    again.observe("m", seen("bob"))
+    again.close()
+    assert len(read(home)) == 1, "bob's alone: ada's had been written"
 
 
 def test_without_an_experiment_nothing_is_recorded(home: Path, clock: ManualClock) -> None:

@@ -155,9 +155,13 @@ class Parent:
     async def prepare(self, served: ServedGraph) -> None:
         """Load a revision in every worker that lives."""
         message = self._message(served)
-        self._prepared[message.generation] = message
         served.generation = message.generation
-        await self._everywhere(messages.PREPARE, message)
+        self._prepared[message.generation] = message
+        try:
+            await self._everywhere(messages.PREPARE, message)
+        except BaseException:
+            del self._prepared[message.generation]
+            raise
 
     async def publish(self, served: ServedGraph) -> None:
         """Have every worker answer on a revision that is loaded there."""

@@ -227,6 +227,10 @@ class Worker:
 
     def _commit(self, told: CommitMessage) -> None:
         served = self._prepared.pop(told.generation, None)
+        for generation in [
+            each for each, other in self._prepared.items() if other.model == told.model and each < told.generation
+        ]:
+            del self._prepared[generation]  # one that another worker could not load, or that the parent gave up
         if served is not None and told.generation > self._generations.get(told.model, 0):
             self._generations[told.model] = told.generation
             self._plane.graphs[told.model] = served  # the switch: requests under way keep the revision that they took

@@ -77,7 +77,7 @@ def admin_routes(server: ModelServer) -> APIRouter:
 
 
 def _graph(server: ModelServer, model: str) -> GraphDocument:
-    served = server.plane.graphs.get(model)
+    served = server.follower.answering.get(model)
     refusal = server.follower.refusals.get(model)
     if served is None and refusal is None:
         raise NotFound(f"no model {model!r} is served here", field="model", remedy="write its graph file")

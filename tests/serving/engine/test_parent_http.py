@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
+from maestro.core.manifest import VersionManifest
 from maestro.core.principals import PrincipalRole
 from tests.serving.conftest import ENTITY, Process, Trained, Workshop, eventually, node, split
 
@@ -151,13 +152,51 @@ def test_swaps_reach_all_and_no_connection_goes_back(
                 fresh = httpx.post(
                     f"{process.url}/predict", json={"instances": trained.rows[:1].tolist()}, trust_env=False
                 )
-                assert int(fresh.headers["x-maestro-revision"]) >= revision - 1
+                assert int(fresh.headers["x-maestro-revision"]) == revision
     stop.set()
     for thread in threads:
         thread.join()
     assert problems == []
     assert counts["fine"] > 30
     assert counted(process, "maestro_model_swaps_total") == 31
+
+
+@pytest.mark.shows("D9", "F10", env="laptop")
+def test_going_back_loads_nothing_in_any_worker(
+    workshop: Workshop,
+    trained: Trained,
+    worse: Trained,
+    spawn: Callable[..., Process],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one = workshop.register("1.0.0", {"model.onnx": trained.onnx}, trained.contract)
+    two = workshop.register("1.1.0", {"model.onnx": worse.onnx}, worse.contract)
+    workshop.graph({"a": node(one)}, "a")
+    private = tmp_path / "private"
+    private.mkdir()
+    monkeypatch.setenv("TMPDIR", str(private))
+    process = spawn(**WORKERS).wait_ready()
+    eventually(lambda: len(workers(process)) == 2)
+
+    def moved(version: VersionManifest, revision: int) -> bool:
+        workshop.graph({"a": node(version)}, "a", revision=revision)
+        healthz = f"{process.url}/healthz"
+        eventually(lambda: httpx.get(healthz, trust_env=False).json()["models"]["m"] == revision, timeout_s=20)
+        # Whoever meets any worker now, on a connection of its own, is answered by it.
+        answers = [
+            httpx.post(f"{process.url}/predict", json={"instances": trained.rows[:1].tolist()}, trust_env=False)
+            for _ in range(12)
+        ]
+        return {each.headers["x-maestro-revision"] for each in answers} == {str(revision)}
+
+    assert moved(two, 2)
+    copies = list(private.glob("maestro-serving-*/*/files/model.onnx"))
+    assert len(copies) == 2, "one of each version"
+    for copy in copies:
+        copy.unlink()
+    for revision in range(3, 9):
+        assert moved(one if revision % 2 else two, revision)
 
 
 IMPORTED = """

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections import Counter
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,8 @@ class Callers:
         self.values: set[str] = set()
         self.by_arm: Counter[str] = Counter()
         self.by_version: Counter[str] = Counter()
+        self.last: dict[str, datetime] = {}
+        """When an arm last answered."""
 
     def __enter__(self) -> Callers:
         for thread in self._threads:
@@ -104,5 +107,7 @@ class Callers:
                 return
             self.answered += 1
             self.values |= {json.dumps(value) for value in response.json()["predictions"]}
-            self.by_arm[response.headers.get("x-maestro-arm", "none")] += 1
+            arm = response.headers.get("x-maestro-arm", "none")
+            self.by_arm[arm] += 1
+            self.last[arm] = datetime.now(UTC)
             self.by_version[response.headers.get("x-maestro-version", "none")] += 1

@@ -13,7 +13,7 @@ from tests.cluster.platform_stage import ROOT, kubectl, maestro
 from tests.node.stand_ins.catalogue import NO_PROGRAM
 
 NAMESPACES = ("ml-platform", "kubeflow-training", "ml-serving", "ml-training", "observability")
-NEEDED = ("control-plane", "worker", "model-server", "training", "mlflow")
+NEEDED = ("control-plane", "worker", "model-server", "training", "training-pytorch", "training-tensorflow", "mlflow")
 """Images of ours without which there is nothing to test; the workloads of the others are told as left out where theirs was not built."""
 _KINDS = (("apps/v1", "Deployment"), ("apps/v1", "StatefulSet"))
 _PULL = {"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull"}

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import httpx
+
 from maestro.clients.api import ApiClient
 from maestro.core.errors import Unreachable
 from tests.cluster.platform_stage import kubectl, until
@@ -65,3 +67,12 @@ def key_of(who: str) -> str:
     """The API key that `maestro platform secrets` made for one of the first principals."""
     kept = kubectl("get", "secret", f"maestro-{who}-key", "-n", "ml-platform", "-o", "jsonpath={.data.token}")
     return base64.b64decode(kept).decode()
+
+
+def run_of(run_id: str) -> dict[str, Any]:
+    """A run, as the MLflow of the cluster has it."""
+    with forwarded("ml-platform", "svc/mlflow", 5000) as url:
+        answer = httpx.get(f"{url}/api/2.0/mlflow/runs/get", params={"run_id": run_id}, trust_env=False)
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()["run"]
+    return found

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -147,9 +148,15 @@ def test_a_bad_release_is_rolled_back_and_no_request_fails(
     assert rollout["status"] == "rolled_back", rollout
     assert callers.failures == []
     assert weights(node)["model-challenger"] == 0
+    decided = datetime.fromisoformat(control.get(f"/rollouts/{rollout['id']}")["decision"]["at"])
+    back = (callers.last["challenger"] - decided).total_seconds()
+    assert back < 5
     print(
-        json.dumps({"rolled back after s": round(took), "answers": callers.answered, "by version": callers.by_version})
-    )
+        json.dumps({
+            "rolled back after s": round(took), "last challenger answer after the decision, s": round(back, 2),
+            "answers": callers.answered, "by version": callers.by_version, "by arm": callers.by_arm,
+        })
+    )  # fmt: skip
 
 
 def _watched(node: Cluster, seen: set[int], work: Any) -> Any:

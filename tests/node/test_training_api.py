@@ -12,7 +12,7 @@ import pytest
 from maestro.clients.kubernetes.objects import Cluster
 from tests.cluster.platform_stage import kubectl, until
 from tests.node.installation import Installation
-from tests.node.reaching import Api, forwarded, inside
+from tests.node.reaching import Api, forwarded, inside, run_of
 
 pytestmark = [pytest.mark.node, pytest.mark.timeout(900)]
 
@@ -27,15 +27,6 @@ model = LogisticRegression(max_iter=200).fit(x, y)
 print("rank", os.environ["RANK"], "of", os.environ["WORLD_SIZE"], flush=True)
 pathlib.Path(os.environ["MAESTRO_OUTPUT"], "metrics.json").write_text(json.dumps({"accuracy": model.score(x_test, y_test)}))
 """
-
-
-def run_of(run_id: str) -> dict[str, Any]:
-    """A run, as the MLflow of the cluster has it."""
-    with forwarded("ml-platform", "svc/mlflow", 5000) as url:
-        answer = httpx.get(f"{url}/api/2.0/mlflow/runs/get", params={"run_id": run_id}, trust_env=False)
-    assert answer.status_code == 200, answer.text
-    found: dict[str, Any] = answer.json()["run"]
-    return found
 
 
 @pytest.mark.shows("B11", "B22", "D1", "D7", "A1", "A5", env="cluster")

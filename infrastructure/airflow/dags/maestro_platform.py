@@ -176,6 +176,8 @@ def in_a_pod(task_id: str, arguments: list[str], *, skipped_on_1: bool = False, 
         skip_on_exit_code=[1] if skipped_on_1 else None, on_finish_action="delete_pod", startup_timeout_seconds=120,
         env_vars={name: os.environ[name] for name in addresses if name in os.environ},
         secrets=[Secret("env", "MAESTRO_API_KEY", key, "api-key")] if key else [],
+        # by the first its network policy knows it
+        labels={"app.kubernetes.io/name": "airflow-command", "app.kubernetes.io/part-of": "maestro-ml"},
         automount_service_account_token=False,
         container_resources=V1ResourceRequirements(
             requests={"cpu": "250m", "memory": "1Gi"}, limits={"cpu": "1", "memory": "2Gi"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,17 +30,22 @@ class Group:
 
     @classmethod
     def of(cls, environment: Mapping[str, str] | None = None) -> Group:
-        """The group that `RANK`, `WORLD_SIZE`, `MASTER_ADDR` and `MASTER_PORT` describe; alone without them.
+        """The group that `RANK`, `WORLD_SIZE`, `MASTER_ADDR` and `MASTER_PORT` describe, or else a TFJob's `TF_CONFIG`; alone without them.
 
         Raises:
             BadInput: they contradict each other; the variable is named.
 
         >>> Group.of({"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "29500"}).address
         '10.0.0.1'
+        >>> cluster = {"chief": ["127.0.0.1:2222"], "worker": ["127.0.0.1:2223"]}
+        >>> Group.of({"TF_CONFIG": json.dumps({"cluster": cluster, "task": {"type": "worker", "index": 0}})}).rank
+        1
         >>> Group.of({}).world
         1
         """
         values = os.environ if environment is None else environment
+        if values.get("TF_CONFIG") and "WORLD_SIZE" not in values:
+            values = dict(values) | _of_tensorflow(values["TF_CONFIG"])
         world, rank = _number(values, "WORLD_SIZE", 1), _number(values, "RANK", 0)
         if world < 1:
             raise BadInput(f"WORLD_SIZE is {world}", field="WORLD_SIZE", remedy="set 1 or more")
@@ -57,6 +63,24 @@ class Group:
 
 ALONE = Group(0, 1)
 """One process."""
+
+
+def _of_tensorflow(text: str) -> dict[str, str]:
+    """Rank, number and first address of those who train by TF_CONFIG: the chief, then the workers."""
+    try:
+        config = json.loads(text)
+        task, index = str(config["task"]["type"]), int(config["task"]["index"])
+        cluster: dict[str, list[str]] = config["cluster"]
+        trains = [(kind, at) for kind in ("chief", "master", "worker") for at in range(len(cluster.get(kind, [])))]
+        rank = trains.index((task, index))
+        address, _, port = cluster[trains[0][0]][0].rpartition(":")
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+        raise BadInput(
+            f"TF_CONFIG is no place among a chief and workers: {text[:200]}",
+            field="TF_CONFIG",
+            remedy="let the training operator set it, for Chief, Master and Worker replicas",
+        ) from None
+    return {"RANK": str(rank), "WORLD_SIZE": str(len(trains)), "MASTER_ADDR": address, "MASTER_PORT": port}
 
 
 def _number(values: Mapping[str, str], name: str, default: int) -> int:

@@ -8,7 +8,7 @@ from maestro.core.cluster import ClusterTraining
 from maestro.training.backends._base import Attempt
 from maestro.training.manifests.frameworks import API_VERSION, Framework, framework
 from maestro.training.manifests.naming import HANDLE, SUBMITTED_BY, labels, object_name
-from maestro.training.manifests.pod import command, template
+from maestro.training.manifests.pod import command, image_named, template
 from maestro.training.manifests.templates import pod_of, under
 
 
@@ -25,7 +25,7 @@ def render(attempt: Attempt, options: ClusterTraining, backend: str = "kubeflow"
     name = object_name(attempt.handle)
     labelled = labels(attempt, backend)
     base = pod_of(options.templates, kind)
-    image = options.images.get(kind.name) or _image(base, kind, attempt) or options.image
+    image = image_named(attempt, options, kind.name) or _image(base, kind, attempt) or options.image
     policy: dict[str, Any] = {
         "cleanPodPolicy": "Running",
         "activeDeadlineSeconds": attempt.request.timeout_s + round(options.startup_s),

@@ -19,6 +19,11 @@ _SECRETS = ("MAESTRO_API_KEY", "MAESTRO_DATABASE_URL", "MAESTRO_NOTIFY")
 """Never handed to training, whatever the worker's environment holds."""
 
 
+def image_named(attempt: Attempt, options: ClusterTraining, framework: str) -> str | None:
+    """The site's image for a framework that the job asks for by name."""
+    return None if attempt.request.framework is None else options.images.get(framework)
+
+
 def command(attempt: Attempt) -> list[str]:
     """What the container runs."""
     return list(attempt.command or CHILD)

@@ -9,7 +9,7 @@ from maestro.core.errors import BadInput
 from maestro.training.backends._base import Attempt
 from maestro.training.manifests.frameworks import framework
 from maestro.training.manifests.naming import HANDLE, SUBMITTED_BY, labels, object_name
-from maestro.training.manifests.pod import command, container, environment, resources, template
+from maestro.training.manifests.pod import command, container, environment, image_named, resources, template
 
 API_VERSION = "trainer.kubeflow.org/v1alpha1"
 KIND = "TrainJob"
@@ -34,7 +34,7 @@ def render(attempt: Attempt, options: ClusterTraining, backend: str = "trainer")
         )
     name = object_name(attempt.handle)
     labelled = labels(attempt, backend)
-    image = options.images.get(kind.name, options.image)
+    image = image_named(attempt, options, kind.name) or options.image
     pod = template(attempt, options, name, NODE, image, labelled)
     own = container(attempt, options, NODE, image)
     overridden = {

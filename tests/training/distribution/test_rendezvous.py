@@ -57,9 +57,27 @@ def test_tensorflow_is_told_the_whole_cluster() -> None:
     assert [item["task"] for item in found] == [{"type": "worker", "index": 0}, {"type": "worker", "index": 1}]
 
 
+def test_replicas_of_a_tfjob_are_ranked_chief_first() -> None:
+    cluster = {"chief": ["127.0.0.1:2222"], "worker": ["127.0.0.1:2223", "127.0.0.1:2224"], "ps": ["127.0.0.1:2225"]}
+    tasks = [("chief", 0), ("worker", 0), ("worker", 1)]
+    groups = [
+        Group.of({"TF_CONFIG": json.dumps({"cluster": cluster, "task": {"type": kind, "index": at}})})
+        for kind, at in tasks
+    ]
+    assert [(one.rank, one.world, one.address, one.port) for one in groups] == [
+        (rank, 3, "127.0.0.1", 2222) for rank in range(3)
+    ]
+
+
+PARAMETER_SERVER = '{"cluster": {"chief": ["a:1"], "ps": ["b:1"]}, "task": {"type": "ps", "index": 0}}'
+
+
 @pytest.mark.parametrize(
     ("environment", "field"),
     [
+        ({"TF_CONFIG": "{"}, "TF_CONFIG"),
+        ({"TF_CONFIG": "{}"}, "TF_CONFIG"),
+        ({"TF_CONFIG": PARAMETER_SERVER}, "TF_CONFIG"),
         ({"WORLD_SIZE": "two"}, "WORLD_SIZE"),
         ({"WORLD_SIZE": "0"}, "WORLD_SIZE"),
         ({"WORLD_SIZE": "2", "RANK": "2", "MASTER_PORT": "1"}, "RANK"),

@@ -6,7 +6,7 @@ SHOWN := .capabilities/shown.jsonl
 MYPY_CACHE_DIR ?= .mypy_cache
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test unit e2e test-cluster test-node images test-frameworks test-airflow test-clients
+.PHONY: help setup demo demo-cluster up down test unit e2e test-cluster test-node images test-frameworks test-airflow test-clients
 .PHONY: lint type format docs capabilities mutate bench minikube deploy undeploy clean
 
 help: ## list the doors
@@ -17,6 +17,9 @@ setup: ## create $(VENV) from the hashed lock (instant when nothing changed)
 
 demo: setup ## watch a model go from data to production, survive a bad release and be caught drifting
 	@$(BIN)/maestro demo
+
+demo-cluster: setup ## the same story on the cluster that KUBECONFIG names, with pods killed in its midst (after `make minikube`)
+	@$(BIN)/maestro demo --cluster --report demo/cluster
 
 up: setup ## start the services and a first model in the background, print the URLs
 	@$(BIN)/maestro up

@@ -1,4 +1,4 @@
-"""`maestro demo`: the whole lifecycle on this machine, a row for each step."""
+"""`maestro demo`: the whole lifecycle on this machine or on a cluster, a row for each step."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from rich.text import Text
 from maestro.cli.console import JsonFlag, emit, err
 from maestro.clients.home import Home
 from maestro.core.errors import NegativeVerdict
+from maestro.lifecycle.demo.places import Place
 from maestro.lifecycle.demo.story import Row, Summary, run_story
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -61,9 +62,9 @@ class _Screen:
         self.console.print(grid)
         self.console.print(f"{summary.seconds:.0f} s in all; report: {summary.report}")
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path, title: str) -> None:
         """The recording as a picture that loads no font from elsewhere."""
-        svg = self.console.export_svg(title="make demo")
+        svg = self.console.export_svg(title=title)
         path.write_text(re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL))
 
 
@@ -71,17 +72,22 @@ class _Screen:
 def demo(
     report: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("demo"),
     keep: Annotated[bool, typer.Option(help="Keep the demo's home afterwards.")] = True,
+    cluster: Annotated[bool, typer.Option("--cluster", help="On the cluster that KUBECONFIG names.")] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Take the cluster's router from the model that it serves, until the end.")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Run the lifecycle: features, training, tuning, approval, a canary, bad releases, drift, SLA and cost, replay."""
-    home = Home(Home.of().root / "demo")
+    home = Home(Home.of().root / ("demo-cluster" if cluster else "demo"))
     if home.read_state() is None:
         shutil.rmtree(home.root, ignore_errors=True)
+    place = _place(home, cluster=cluster, replace=replace)
     with Live(console=err, refresh_per_second=8, transient=True) as live:
         screen = _Screen(live, quiet=as_json)
-        summary = run_story(home, report, screen, on_start=screen.start, on_row=screen.row, note=screen.note)
+        summary = run_story(place, report, screen, on_start=screen.start, on_row=screen.row, note=screen.note)
     screen.summary(summary)
-    screen.save(report / "terminal.svg")
+    screen.save(report / "terminal.svg", "make demo-cluster" if cluster else "make demo")
     if as_json:
         emit(_document(summary), as_json=True)
     if not keep:
@@ -92,6 +98,16 @@ def demo(
         raise typer.Exit(NegativeVerdict.exit_code)  # the one document says why
     failed = next((row for row in summary.rows if not row.expected), summary.rows[-1])
     raise NegativeVerdict(f"step {failed.number}, {failed.title}: {failed.result}", remedy=f"look at {failed.where}")
+
+
+def _place(home: Home, *, cluster: bool, replace: bool) -> Place:
+    if cluster:
+        from maestro.lifecycle.demo.places.cluster import InCluster
+
+        return InCluster(home, replace=replace)
+    from maestro.lifecycle.demo.places.laptop import Laptop
+
+    return Laptop(home)
 
 
 def _document(summary: Summary) -> dict[str, object]:

@@ -89,17 +89,19 @@ class FeatureRepository:
 
     Args:
         folder: `$MAESTRO_HOME/features`.
+        registry: address of a database (as SQLAlchemy writes it) that holds the registry in place of a file.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, registry: str | None = None) -> None:
         self.folder = folder
+        self._registry = registry
         self._store: FeatureStore | None = None
 
     @property
     def store(self) -> FeatureStore:
         """Feast's own object, built when first asked for."""
         if self._store is None:
-            self._store = _open_store(self.folder)
+            self._store = _open_store(self.folder, self._registry)
         return self._store
 
     def apply(self, views: Sequence[ViewSpec], services: Sequence[ServiceSpec]) -> None:
@@ -204,6 +206,24 @@ class FeatureRepository:
             raise NotFound("no feature service is defined", field="features", remedy="run `maestro features apply`")
         with _translated(), _quiet():
             self.store.materialize(start, end)
+
+    def newest(self, view: str) -> pd.DataFrame:
+        """The newest row of each entity in a view's source: what `materialize` brings online, for a store that is filled another way.
+
+        Raises:
+            NotFound: the source file is gone.
+        """
+        import pandas as pd
+        from feast import FileSource
+
+        with _translated():
+            known = self.store.get_feature_view(view)
+            source = known.batch_source
+            if not isinstance(source, FileSource):
+                raise BadInput(f"view {view} has no file", field="features", remedy="run `maestro features apply`")
+            frame = pd.read_parquet(source.path)
+        times = [source.timestamp_field, source.created_timestamp_column]
+        return frame.sort_values(times, kind="stable").drop_duplicates(list(known.entities), keep="last")
 
     def _service(self, name: str) -> FeatureService:
         from feast.errors import FeatureServiceNotFoundException
@@ -317,7 +337,7 @@ def feast_objects(views: Sequence[ViewSpec], services: Sequence[ServiceSpec]) ->
     ]  # fmt: skip
 
 
-def _open_store(folder: Path) -> FeatureStore:
+def _open_store(folder: Path, registry: str | None) -> FeatureStore:
     folder.mkdir(parents=True, exist_ok=True)
     with _quiet():
         from feast import FeatureStore, RepoConfig
@@ -325,7 +345,10 @@ def _open_store(folder: Path) -> FeatureStore:
         return FeatureStore(
             config=RepoConfig(
                 project=PROJECT, provider="local", entity_key_serialization_version=3, offline_store={"type": "file"},
-                registry={"registry_type": "file", "path": str(folder / "registry.db"), "cache_ttl_seconds": 5},
+                registry={
+                    "registry_type": "sql" if registry else "file", "path": registry or str(folder / "registry.db"),
+                    "cache_ttl_seconds": 5,
+                },
                 online_store={"type": "sqlite", "path": str(folder / "online.db")},
             )
         )  # fmt: skip

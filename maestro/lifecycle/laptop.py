@@ -76,10 +76,11 @@ def stop_background(home: Home) -> bool:
 
 def first_model(home: Home, progress: Progress) -> dict[str, Any]:
     """Train, register, approve and promote the first model of a home, unless one is served already."""
+    from maestro.lifecycle.demo.places.laptop import Laptop
     from maestro.lifecycle.demo.stage import Stage
     from maestro.lifecycle.demo.steps.first import put_first_model_into_production
 
-    return put_first_model_into_production(Stage.of(home, progress))
+    return put_first_model_into_production(Stage.of(Laptop(home), progress))
 
 
 def _spawn_detached(argv: list[str], log: Any) -> int:

@@ -8,16 +8,13 @@ from typing import Any
 from maestro.core.errors import NegativeVerdict
 from maestro.lifecycle.demo.stage import Stage
 
-MODEL = "visits"
-"""The model of the story."""
-
 JOB_TIMEOUT_S = 300.0
 
 
 def request(
     name: str, service: str, params: dict[str, Any], *, priority: str = "normal", **data: str
 ) -> dict[str, Any]:
-    """A job request (formats.md) that registers a version of the story's model."""
+    """A job request (formats.md)."""
     return {
         "name": name,
         "model_type": "classifier",
@@ -27,13 +24,14 @@ def request(
         "params": params,
         "timeout_s": 300,
         "max_retries": 1,
-        "register_as": MODEL,
     }
 
 
-def submit(stage: Stage, body: dict[str, Any], actor: str = "submitter") -> str:
-    """Submit a job over REST; returns its id."""
-    answer = stage.api(actor).post("/ai/training/jobs/start", body, headers={"Idempotency-Key": f"demo-{body['name']}"})
+def submit(stage: Stage, body: dict[str, Any], actor: str = "submitter", *, register: bool = True) -> str:
+    """Submit a job over REST, by default to register a version of the story's model; returns its id."""
+    key = {"Idempotency-Key": f"demo-{stage.model}-{body['name']}"}
+    body = body | ({"register_as": stage.model} if register else {})
+    answer = stage.api(actor).post("/ai/training/jobs/start", body, headers=key)
     return str(answer["id"])
 
 
@@ -66,7 +64,7 @@ def wait_version(stage: Stage, run_id: str) -> dict[str, Any]:
     client = stage.api("submitter")
 
     def registered() -> dict[str, Any] | None:
-        items = client.get("/versions", model=MODEL, page_size=200)["items"]
+        items = client.get("/versions", model=stage.model, page_size=200)["items"]
         return next((item for item in items if item["run_id"] == run_id), None)
 
     return stage.wait_for(f"registration of run {run_id}", registered, 60.0, 0.3)

@@ -8,16 +8,13 @@ from typing import Any
 
 import yaml
 
-from maestro.core.errors import NegativeVerdict
-from maestro.lifecycle.demo.jobs import MODEL
+from maestro.core.errors import NegativeVerdict, Unreachable
 from maestro.lifecycle.demo.stage import Stage
+from maestro.lifecycle.demo.traffic import Traffic
 
 _POLICY = Path("governance/policies/demo.yaml")
 RATES: dict[str, Any] = {"errors": 0.001, "slow": 0.01, "quality": [0.31, 0.30]}
 """The named alternative of the predicted sample: equal errors and latency, one answer in a hundred better."""
-
-TRAFFIC = {"requests_per_s": 700.0, "labelled_per_s": 300.0}
-"""The traffic that the prediction assumes."""
 
 
 @cache
@@ -53,16 +50,24 @@ def approve(stage: Stage, version: dict[str, Any]) -> dict[str, Any]:
 
 def submit(stage: Stage, version: dict[str, Any]) -> dict[str, Any]:
     """Ask for approval under the policy `demo`."""
-    body = {"model": MODEL, "version": version["version"], "policy": demo_policy()}
+    body = {"model": stage.model, "version": version["version"], "policy": demo_policy()}
     approval: dict[str, Any] = stage.api("submitter").post("/approvals", body)
     return approval
 
 
+def calling(stage: Stage) -> Traffic:
+    """The story's callers, who ask for as long as the block lasts."""
+    return Traffic(
+        stage.url("server"), stage.token("service"), stage.model, stage.facts["population"],
+        labels=stage.server(), rate=stage.place.setting.pace.rate,
+    )  # fmt: skip
+
+
 def start(stage: Stage, version: dict[str, Any], *, predicted: bool = False) -> str:
     """Start a rollout; returns its id."""
-    body: dict[str, Any] = {"model": MODEL, "version": version["version"], "policy": demo_policy()}
+    body: dict[str, Any] = {"model": stage.model, "version": version["version"], "policy": demo_policy()}
     if predicted:
-        body |= {"rates": RATES, "traffic": TRAFFIC}
+        body |= {"rates": RATES, "traffic": stage.place.setting.pace.traffic}
     return str(stage.api("service").post("/rollouts", body)["rollout"]["id"])
 
 
@@ -71,7 +76,12 @@ def follow(stage: Stage, rollout_id: str, timeout_s: float) -> dict[str, Any]:
     client = stage.api("service")
 
     def ended() -> dict[str, Any] | None:
-        view = client.get(f"/rollouts/{rollout_id}")
+        try:
+            view = client.get(f"/rollouts/{rollout_id}")
+        except Unreachable as error:
+            # the rollout's own controller waits for its database too
+            stage.progress.update(0.0, error.detail)
+            return None
         rollout: dict[str, Any] = view["rollout"]
         stage.progress.update(rollout["weight"] / 100, _said(view))
         return rollout if rollout["step"] == "done" else None

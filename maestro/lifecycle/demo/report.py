@@ -75,13 +75,14 @@ class ReportRow(Protocol):
         ...
 
 
-def write_report(rows: Sequence[ReportRow], seconds: float, path: Path) -> None:
+def write_report(rows: Sequence[ReportRow], seconds: float, path: Path, where: str = "this machine") -> None:
     """Write the page.
 
     Args:
         rows: the story's rows in order.
         seconds: the whole run's wall time.
         path: the file.
+        where: the story was told.
     """
     good = all(row.expected for row in rows)
     total = sum(row.seconds for row in rows) or 1.0
@@ -102,7 +103,7 @@ def write_report(rows: Sequence[ReportRow], seconds: float, path: Path) -> None:
     verdict = "every verdict was the expected one" if good else "a verdict was not the expected one"
     path.write_text(
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>Maestro ML: the lifecycle</title><style>{_STYLE}</style></head><body><main><h1>Maestro ML: the lifecycle on this machine</h1>"
+        f"<title>Maestro ML: the lifecycle</title><style>{_STYLE}</style></head><body><main><h1>Maestro ML: the lifecycle on {escape(where)}</h1>"
         f'<p><span class="verdict {"good" if good else "bad"}">{verdict}</span> in {seconds:.0f} seconds</p>'
         f'<div class="bar" aria-label="time of each step">{bar}</div>{summary}{details}</main></body></html>\n'
     )

@@ -1,11 +1,7 @@
-"""What the steps share: the home, one client for each principal, and what earlier steps found out."""
+"""What the steps share: the place, one client for each principal, and what earlier steps found out."""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,9 +10,10 @@ from typing import Any, TypeVar
 
 from maestro.clients.api import ApiClient
 from maestro.clients.home import Home
-from maestro.core.errors import NegativeVerdict, Unreachable
+from maestro.core.errors import Unreachable
 from maestro.core.seams import Progress
 from maestro.core.state import State
+from maestro.lifecycle.demo.places import Place
 
 Answer = TypeVar("Answer")
 
@@ -25,7 +22,7 @@ Answer = TypeVar("Answer")
 class Stage:
     """The running platform as its users see it: every change goes through the API with a principal's own key."""
 
-    home: Home
+    place: Place
     state: State
     progress: Progress
     out: Path
@@ -35,13 +32,24 @@ class Stage:
 
     @classmethod
     def of(
-        cls, home: Home, progress: Progress, out: Path | None = None, note: Callable[[str], None] = lambda text: None
+        cls, place: Place, progress: Progress, out: Path | None = None, note: Callable[[str], None] = lambda text: None
     ) -> Stage:
-        """The stage over the services that run in `home`."""
+        """The stage over the services that the place's home names."""
+        home = place.setting.home
         state = home.read_state()
         if state is None:
             raise Unreachable(f"no services run in {home.root}", remedy="run `make up`", component="supervisor")
-        return cls(home, state, progress, out or home.root / "demo", note=note)
+        return cls(place, state, progress, out or home.root / "demo", note=note)
+
+    @property
+    def home(self) -> Home:
+        """By which the platform is found."""
+        return self.place.setting.home
+
+    @property
+    def model(self) -> str:
+        """The story's model."""
+        return self.place.setting.model
 
     def url(self, service: str) -> str:
         """The address of a service."""
@@ -68,29 +76,13 @@ class Stage:
             self._clients[key] = ApiClient(self.url(service), self.token(actor), service=service)
         return self._clients[key]
 
-    def command(self, *argv: str, timeout_s: float = 120.0) -> dict[str, Any]:
-        """What a command of ours prints with `--json`, run in a process of its own as a user runs it.
-
-        Raises:
-            NegativeVerdict: it failed; its last lines are in the message.
-        """
-        env = os.environ | {"MAESTRO_HOME": str(self.home.root), "MAESTRO_API_KEY": self.token("service")}
-        env.pop("MAESTRO_DATABASE_URL", None)
-        done = subprocess.run(
-            [sys.executable, *argv, "--json"], capture_output=True, text=True, env=env, timeout=timeout_s, check=False
-        )
-        if done.returncode not in {0, 1}:
-            said = (done.stdout + done.stderr)[-500:]
-            raise NegativeVerdict(f"{' '.join(argv[:3])} ended with status {done.returncode}: {said}")
-        answer: dict[str, Any] = json.loads(done.stdout)
-        return answer
-
     def wait_for(self, what: str, ask: Callable[[], Answer | None], timeout_s: float, every_s: float = 0.2) -> Answer:
         """The first answer of `ask` that is not None.
 
         Raises:
-            Unreachable: none within `timeout_s`.
+            Unreachable: none within `timeout_s`, or as much longer as the place asks for.
         """
+        timeout_s *= self.place.setting.pace.patience
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             if (answer := ask()) is not None:

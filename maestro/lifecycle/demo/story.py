@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import importlib
 import json
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from maestro.clients.home import Home
 from maestro.core.errors import MaestroError
+from maestro.core.events import Event, projection
 from maestro.core.seams import Progress
-from maestro.core.settings import settings
-from maestro.lifecycle import bootstrap
 from maestro.lifecycle.demo.outcome import Outcome
+from maestro.lifecycle.demo.places import Place, Steps
 from maestro.lifecycle.demo.report import write_report
 from maestro.lifecycle.demo.stage import Stage
-from maestro.lifecycle.supervisor import Supervisor
 
-STEPS: tuple[tuple[str, str], ...] = (
+STEPS: Steps = (
     ("features", "Features"),
     ("train", "Train"),
     ("tune", "Tune"),
@@ -59,15 +55,22 @@ class Summary:
     rows: tuple[Row, ...]
     seconds: float
     report: Path
+    steps: int = len(STEPS)
 
     @property
     def as_expected(self) -> bool:
         """Whether every step ran and gave the expected verdict."""
-        return len(self.rows) == len(STEPS) + 1 and all(row.expected for row in self.rows)
+        return len(self.rows) == self.steps + 1 and all(row.expected for row in self.rows)
+
+
+def steps_of(place: Place) -> Steps:
+    """The story's steps at a place: those of every place, and after some those that only this one can show."""
+    own = place.setting.own_steps
+    return tuple(step for known in STEPS for step in (known, *own.get(known[0], ())))
 
 
 def run_story(
-    home: Home,
+    place: Place,
     out: Path,
     progress: Progress,
     *,
@@ -75,10 +78,10 @@ def run_story(
     on_row: Callable[[Row], None],
     note: Callable[[str], None],
 ) -> Summary:
-    """Run every step in a fresh home; a step that fails ends the story.
+    """Run every step; a step that fails ends the story.
 
     Args:
-        home: an empty home.
+        place: where.
         out: folder of the report.
         progress: told what a long step is doing.
         on_start: called with number and title before each step.
@@ -104,39 +107,51 @@ def run_story(
         )
         on_row(rows[-1])
 
+    steps = steps_of(place)
+    told: list[list[tuple[Any, ...]]] = []
     on_start(0, "Services")
-    with _prepared(home, progress) as supervisor:
-        names = ", ".join(service.name for service in supervisor.services)
-        finish(0, "Services", Outcome(names, True, str(home.logs)), time.monotonic() - began)
-        stage = Stage.of(home, progress, out, note)
-        for number, (module, title) in enumerate(STEPS, start=1):
+    with place.running(progress) as names:
+        finish(0, "Services", Outcome(", ".join(names), True, str(place.setting.home.root)), time.monotonic() - began)
+        stage = Stage.of(place, progress, out, note)
+        for number, (module, title) in enumerate(steps, start=1):
             on_start(number, title)
             started = time.monotonic()
             outcome = _run_step(module, stage)
             finish(number, title, outcome, time.monotonic() - started)
+            if module == "bad_release":
+                told = projections(place.events(), stage.facts["versions"], stage.model)
             if not outcome.expected:
                 break
-    summary = Summary(tuple(rows), time.monotonic() - began, out / "index.html")
-    write_report(summary.rows, summary.seconds, summary.report)
-    facts = {"seconds": summary.seconds, "as_expected": summary.as_expected, "rows": [_plain(row) for row in rows]}
+    summary = Summary(tuple(rows), time.monotonic() - began, out / "index.html", len(steps))
+    write_report(summary.rows, summary.seconds, summary.report, place.setting.where)
+    facts = {
+        "seconds": summary.seconds, "as_expected": summary.as_expected, "where": place.setting.where,
+        "rows": [_plain(row) for row in rows], "projections": told,
+    }  # fmt: skip
     (out / "result.json").write_text(json.dumps(facts, indent=2, default=str) + "\n")
     return summary
 
 
-@contextmanager
-def _prepared(home: Home, progress: Progress) -> Iterator[Supervisor]:
-    options = settings().model_copy(update={"database_url": None})
-    bootstrap.prepare(home, options).close()
-    with Supervisor(home, progress=progress) as supervisor:
-        stop = threading.Event()
-        # lives as long as what it restarts: a service ends with the thread that started it
-        watch = threading.Thread(target=supervisor.run, args=(stop,), name="supervisor")
-        watch.start()
-        try:
-            yield supervisor
-        finally:
-            stop.set()
-            watch.join()
+def projections(
+    events: Sequence[Event], versions: dict[str, dict[str, Any]], model: str
+) -> list[list[tuple[Any, ...]]]:
+    """The projection (formats.md) of each rollout of the story, by which two places are compared.
+
+    Versions stand by the name of the job that made them: their numbers follow the order in which jobs end, which is no part of the story.
+    """
+    names = {version["version"]: name for name, version in versions.items()}
+    rollouts: dict[str, list[Event]] = {}
+    for event in events:
+        subject = event.subject.partition("/")[2]
+        if subject.startswith(f"{model}@"):
+            rollouts.setdefault(subject, []).append(event)
+    return [
+        [
+            tuple(names.get(value, value) if isinstance(value, str) else value for value in row)
+            for row in projection(found)
+        ]
+        for found in rollouts.values()
+    ]
 
 
 def _run_step(module: str, stage: Stage) -> Outcome:

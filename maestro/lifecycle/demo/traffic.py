@@ -23,10 +23,16 @@ _LABEL_BATCH_S = 0.5
 
 @dataclass(frozen=True)
 class Caller:
-    """One entity that asks for a prediction, and what is true of it."""
+    """One entity that asks for a prediction, and what is true of it; `row` are its features where the server does not look them up."""
 
     entity: dict[str, Any]
     label: str
+    row: list[float] | None = None
+
+    def asks(self, model: str) -> dict[str, Any]:
+        """The body of its request."""
+        body: dict[str, Any] = {"model": model, "entities": [self.entity]}
+        return body if self.row is None else body | {"instances": [self.row]}
 
 
 @dataclass
@@ -101,7 +107,7 @@ class Traffic:
         connection.close()
 
     def _ask(self, connection: http.client.HTTPConnection, caller: Caller) -> None:
-        body = json.dumps({"model": self._model, "entities": [caller.entity]})
+        body = json.dumps(caller.asks(self._model))
         try:
             connection.request("POST", "/predict", body, self._headers)
             response = connection.getresponse()
@@ -147,6 +153,9 @@ class Traffic:
         except MaestroError:
             with self._lock:
                 self.tally.label_errors += len(batch)
+            if not self._stop.is_set():  # sent again: a label that is there already changes nothing
+                for caller in batch:
+                    self._answered.put(caller)
             return
         with self._lock:
             self.tally.labels += len(batch)

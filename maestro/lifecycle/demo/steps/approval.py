@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from maestro.core.errors import Conflict, MaestroError, Refused
-from maestro.lifecycle.demo.jobs import MODEL
 from maestro.lifecycle.demo.outcome import Outcome
 from maestro.lifecycle.demo.releases import approve, follow, start, submit
 from maestro.lifecycle.demo.report import html_table
@@ -25,7 +24,7 @@ def run(stage: Stage) -> Outcome:
     refused = all(text.startswith("refused") for _, text in refusals)
     return Outcome(
         f"{len(gates)} gates passed; approval refused to {', '.join(name for name, _ in refusals)}, given by {approved['decided_by']}; "
-        f"{MODEL} {baseline['version']} is in production; audit log intact",
+        f"{stage.model} {baseline['version']} is in production; audit log intact",
         refused and approved["status"] == "approved" and rollout["status"] == "promoted" and audit["ok"],
         "maestro approval list; maestro audit verify",
         sections=(

@@ -8,15 +8,13 @@ from typing import Any
 import httpx
 import yaml
 
-from maestro.clients.home import write_private
 from maestro.core.errors import Conflict, Refused
 from maestro.lifecycle.demo.evidence import moves, pictures
-from maestro.lifecycle.demo.jobs import MODEL
 from maestro.lifecycle.demo.outcome import Outcome
-from maestro.lifecycle.demo.releases import approve, decisions, demo_policy, follow, last_reason, start
+from maestro.lifecycle.demo.releases import approve, calling, decisions, demo_policy, follow, last_reason, start
 from maestro.lifecycle.demo.report import html_table
 from maestro.lifecycle.demo.stage import Stage
-from maestro.lifecycle.demo.traffic import Tally, Traffic
+from maestro.lifecycle.demo.traffic import Tally
 
 _TIMEOUT_S = 90.0
 
@@ -64,8 +62,7 @@ def run(stage: Stage) -> Outcome:
 
 def _release(stage: Stage, title: str, version: dict[str, Any]) -> _Bad:
     approve(stage, version)
-    callers = stage.facts["population"]
-    with Traffic(stage.url("server"), stage.token("service"), MODEL, callers, labels=stage.server()) as traffic:
+    with calling(stage) as traffic:
         rollout_id = start(stage, version)
         rollout = follow(stage, rollout_id, _TIMEOUT_S)
     records = decisions(stage, rollout_id)
@@ -91,7 +88,7 @@ def _never_approved(stage: Stage) -> tuple[bool, list[tuple[str, str]]]:
         (f"move the alias `production` to {version['version']} with an MLflow client", f"{answered} still answers")
     )
     refusal = _write_graph(stage, version)
-    checks.append(("write it into the graph file by hand", refusal))
+    checks.append(("write it into the graph by hand", refusal))
     still = _serving(stage)
     checks.append(("ask the server afterwards", f"{still} still answers"))
     _restore_alias(stage)
@@ -117,7 +114,7 @@ def _restore_alias(stage: Stage) -> None:
 
 def _alias(stage: Stage, number: str) -> None:
     """As any MLflow client does it: without asking us."""
-    body = {"name": MODEL, "alias": "production", "version": str(number)}
+    body = {"name": stage.model, "alias": "production", "version": str(number)}
     httpx.post(
         f"{stage.url('mlflow')}/api/2.0/mlflow/registered-models/alias", json=body, timeout=10.0
     ).raise_for_status()
@@ -125,7 +122,7 @@ def _alias(stage: Stage, number: str) -> None:
 
 def _serving(stage: Stage) -> str:
     """The version that answers a request now."""
-    body = {"model": MODEL, "entities": [stage.facts["population"][0].entity]}
+    body = stage.facts["population"][0].asks(stage.model)
     headers = {"Authorization": f"Bearer {stage.token('service')}"}
     response = httpx.post(f"{stage.url('server')}/predict", json=body, headers=headers, timeout=10.0)
     version: str = response.headers.get("x-maestro-version", f"status {response.status_code}")
@@ -133,21 +130,20 @@ def _serving(stage: Stage) -> str:
 
 
 def _write_graph(stage: Stage, version: dict[str, Any]) -> str:
-    path = stage.home.graph(MODEL)
-    before = path.read_text()
+    before = stage.place.graph()
     graph = yaml.safe_load(before)
     graph["metadata"]["revision"] += 1
     graph["root"] = "a"
     graph["nodes"] = {
-        "a": {"type": "model", "model": MODEL, "version": version["version"], "digest": version["digest"]}
+        "a": {"type": "model", "model": stage.model, "version": version["version"], "digest": version["digest"]}
     }
-    write_private(path, yaml.safe_dump(graph))
+    stage.place.write_graph(yaml.safe_dump(graph))
 
     def refused() -> str | None:
-        refusal = stage.server().get(f"/admin/graphs/{MODEL}").get("refusal")
+        refusal = stage.server().get(f"/admin/graphs/{stage.model}").get("refusal")
         return None if refusal is None else f"refused: {refusal.get('reason') or refusal.get('detail')}"
 
     try:
         return stage.wait_for("the server's refusal", refused, 15.0)
     finally:
-        write_private(path, before)
+        stage.place.write_graph(before)

@@ -6,13 +6,11 @@ from typing import Any
 
 from maestro.governance.lineage.drawing import svg
 from maestro.lifecycle.demo.evidence import moves, pictures
-from maestro.lifecycle.demo.jobs import MODEL
 from maestro.lifecycle.demo.outcome import Outcome
-from maestro.lifecycle.demo.releases import RATES, TRAFFIC, approve, decisions, demo_policy, follow, start
+from maestro.lifecycle.demo.releases import RATES, approve, calling, decisions, demo_policy, follow, start
 from maestro.lifecycle.demo.report import html_table
 from maestro.lifecycle.demo.stage import Stage
 from maestro.lifecycle.demo.steps.lineage import lineage_of
-from maestro.lifecycle.demo.traffic import Traffic
 
 _TIMEOUT_S = 150.0
 
@@ -20,11 +18,12 @@ _TIMEOUT_S = 150.0
 def run(stage: Stage) -> Outcome:
     """Plan, approve, start, let people call, and see what was decided."""
     version = stage.facts["versions"]["better"]
-    plan = stage.api("service").post("/rollouts/plan", {"policy": demo_policy(), "rates": RATES, "traffic": TRAFFIC})
+    plan = stage.api("service").post(
+        "/rollouts/plan", {"policy": demo_policy(), "rates": RATES, "traffic": stage.place.setting.pace.traffic}
+    )
     stage.note(_plan_text(plan))
     approve(stage, version)
-    callers = stage.facts["population"]
-    with Traffic(stage.url("server"), stage.token("service"), MODEL, callers, labels=stage.server()) as traffic:
+    with calling(stage) as traffic:
         rollout_id = start(stage, version, predicted=True)
         rollout = follow(stage, rollout_id, _TIMEOUT_S)
     tally = traffic.tally
@@ -32,7 +31,7 @@ def run(stage: Stage) -> Outcome:
     stage.facts["canary"] = rollout_id
     steps = [record for record in records if record["kind"] == "rollout.step"]
     promoted = rollout["status"] == "promoted"
-    alias = stage.api("reviewer").get(f"/versions/{MODEL}/aliases")["aliases"]
+    alias = stage.api("reviewer").get(f"/versions/{stage.model}/aliases")["aliases"]
     deployed = lineage_of(stage, version["run_id"], {"version", "deployment"}) if promoted else None
     moved = promoted and str(alias.get("production")) == str(version["registry_version"])
     return Outcome(

@@ -15,7 +15,6 @@ from maestro.lifecycle.demo.stage import Stage
 from maestro.training import datasets
 from maestro.training.datasets import SPLIT, TIMESTAMP, read_parquet
 
-_SCRIPT = Path("monitoring/drift/data-drift-monitor.py")
 _SHIFTED = {"disea": 0.5, "lncoins": 0.5}
 """Columns that are shifted, in standard deviations."""
 
@@ -76,8 +75,9 @@ def _write(folder: Path, name: str, table: pd.DataFrame) -> Path:
 
 
 def _monitor(stage: Stage, reference: Path, current: Path, dataset: str, *more: str) -> dict[str, Any]:
-    """Run the script as a user does."""
-    return stage.command(
-        str(_SCRIPT), "--reference-data", str(reference), "--current-data", str(current), "--drift-threshold", "0.05",
+    """Run the promised script, or its command where the platform runs."""
+    files = ("--reference-data", stage.place.deliver(reference), "--current-data", stage.place.deliver(current))
+    return stage.place.command(
+        "drift", "run", *files, "--drift-threshold", "0.05",
         "--alert-threshold", "0.3", "--dataset", dataset, *(more or ("--no-html",)),
     )  # fmt: skip

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-from maestro.clients.feast import FeatureRepository, OnlineFeatures
 from maestro.lifecycle.demo.outcome import Outcome
 from maestro.lifecycle.demo.population import MODEL_DATA, population
 from maestro.lifecycle.demo.report import html_table
@@ -17,17 +16,17 @@ _SERVICE = "visits_v1"
 
 def run(stage: Stage) -> Outcome:
     """Apply, join, materialise, and read one entity back."""
-    repository = FeatureRepository(stage.home.features)
+    repository = stage.place.features()
     sets = feature_definitions.apply(repository, stage.home.data, progress=stage.progress)
     stage.progress.update(0.5, "joining features as they were known at each event")
     visits = sets[MODEL_DATA]
     entities = read_parquet(visits.path(stage.home.data, "entities"), "entities")
     frame = repository.training_frame(_SERVICE, entities)
     stage.progress.update(0.8, "filling the online store")
-    repository.materialize(feature_definitions.FIRST_EVENT, feature_definitions.LAST_EVENT)
-    stage.facts["population"] = population(stage.home)
+    stage.place.bring_online(sets, stage.progress)
+    stage.facts["population"] = stage.place.equipped(_SERVICE, population(stage.home))
     caller = stage.facts["population"][0]
-    online = OnlineFeatures(stage.home.features).get(_SERVICE, [caller.entity])[0]
+    online = stage.place.online(_SERVICE, [caller.entity])[0]
     known = all(value is not None for name, value in online.items() if name != visits.entity)
     rows = [(name, item.source, item.rows, item.entity, item.version) for name, item in sets.items()]
     total = sum(item.rows for item in sets.values())

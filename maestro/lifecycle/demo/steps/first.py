@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from maestro.clients.feast import FeatureRepository
-from maestro.lifecycle.demo.jobs import MODEL, submit, wait_ended, wait_version
+from maestro.lifecycle.demo.jobs import submit, wait_ended, wait_version
 from maestro.lifecycle.demo.releases import approve, follow, start
 from maestro.lifecycle.demo.stage import Stage
 from maestro.lifecycle.demo.steps.train import JOBS
@@ -15,12 +14,11 @@ from maestro.training import feature_definitions
 def put_first_model_into_production(stage: Stage) -> dict[str, Any]:
     """Apply the features, train the baseline, have it approved and roll it out; nothing happens when a version is served."""
     graphs = stage.server().get("/admin/graphs")
-    served = next((graph for graph in graphs if graph["model"] == MODEL and graph.get("versions")), None)
+    served = next((graph for graph in graphs if graph["model"] == stage.model and graph.get("versions")), None)
     if served is None:
-        repository = FeatureRepository(stage.home.features)
-        feature_definitions.apply(repository, stage.home.data, progress=stage.progress)
+        sets = feature_definitions.apply(stage.place.features(), stage.home.data, progress=stage.progress)
         stage.progress.update(0.5, "filling the online store")
-        repository.materialize(feature_definitions.FIRST_EVENT, feature_definitions.LAST_EVENT)
+        stage.place.bring_online(sets, stage.progress)
         job = wait_ended(stage, [submit(stage, JOBS["baseline"])])[0]
         version = wait_version(stage, job["run_id"])
         approve(stage, version)
@@ -28,9 +26,9 @@ def put_first_model_into_production(stage: Stage) -> dict[str, Any]:
     else:
         version = served["versions"][0]
     return {
-        "model": MODEL,
+        "model": stage.model,
         "version": version["version"],
-        "url": f"{stage.url('server')}/v2/models/{MODEL}",
+        "url": f"{stage.url('server')}/v2/models/{stage.model}",
         "predict": f"{stage.url('server')}/predict",
         "example": {"entities": [{"person_id": 7}]},
     }

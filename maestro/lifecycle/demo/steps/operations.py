@@ -12,9 +12,9 @@ from maestro.lifecycle.demo.stage import Stage
 
 
 def run(stage: Stage) -> Outcome:
-    """The promised SLA script and the cost command, on what the story left behind."""
-    sla = stage.command("operations/sla-monitor.py", "--window", "1h")
-    cost = stage.command("-m", "maestro", "cost", "report")
+    """The SLA report and the bill, on what the story left behind."""
+    sla = stage.place.command("sla", "report", "--window", "1h")
+    cost = stage.place.command("cost", "report")
     adds_up = _adds_up(cost)
     predictions = cost.get("predictions")
     sections = [

@@ -31,7 +31,7 @@ JOBS: dict[str, dict[str, Any]] = {
 
 def run(stage: Stage) -> Outcome:
     """The better model is submitted last and urgent: the queue puts it before everything that still waits."""
-    narrow = JOBS["narrow"] | {"data": JOBS["narrow"]["data"] | {"entities": str(_free_plan(stage))}}
+    narrow = JOBS["narrow"] | {"data": JOBS["narrow"]["data"] | {"entities": stage.place.deliver(_free_plan(stage))}}
     ids = [submit(stage, body) for body in (JOBS | {"narrow": narrow}).values()]
     jobs = dict(zip(JOBS, wait_ended(stage, ids), strict=True))
     stage.facts["jobs"] = jobs

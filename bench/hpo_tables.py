@@ -5,16 +5,16 @@ from __future__ import annotations
 import statistics
 import time
 from collections import deque
+from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from itertools import product
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from maestro.training.search.processes import Ended, Step
-from maestro.training.search.trial_server import Setting
+from maestro.training.search.trials import Ended, Setting, Step
 
 FOLDS = 3
 TREES = (10, 18, 32, 56, 100)
@@ -113,6 +113,9 @@ def fit_tables(pool: Executor) -> list[Table]:
 class TableTrials:
     """Trials that are looked up (the seam `Trials`)."""
 
+    outlives: ClassVar[bool] = False
+    grace_s: ClassVar[float] = 1.0
+
     def __init__(self, table: Table) -> None:
         self._table = table
         self._judged = False
@@ -128,6 +131,10 @@ class TableTrials:
         self._at[number] = ((params["trees"], params["depth"], params["leaf"], params["share"]), 0)
         self._next(number)
 
+    def resume(self, trials: Mapping[int, dict[str, Any]], timeout_s: float) -> None:
+        for number, params in trials.items():
+            self.start(number, params, timeout_s)
+
     def answer(self, number: int, *, go: bool) -> None:
         if go:
             self._next(number)
@@ -142,6 +149,9 @@ class TableTrials:
     def drop(self) -> None:
         self._at.clear()
         self._events.clear()
+
+    def close(self) -> None:
+        self.drop()
 
     def _next(self, number: int) -> None:
         point, done = self._at[number]

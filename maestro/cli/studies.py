@@ -8,6 +8,7 @@ import typer
 
 from maestro.cli.console import JsonFlag, script
 from maestro.cli.tune import (
+    Backend,
     BudgetUsd,
     CostUnit,
     Experiment,
@@ -21,6 +22,8 @@ from maestro.cli.tune import (
     StudyName,
     TimeBudget,
     Tolerance,
+    TrialCpu,
+    TrialMemory,
     Trials,
     TrialTimeout,
     ValuePerPoint,
@@ -38,12 +41,13 @@ multi_objective = typer.Typer(add_completion=False, rich_markup_mode=None)
 def run_example(
     study_name: StudyName, experiment_name: Experiment = None, n_trials: Trials = 50, n_jobs: Jobs = 1, features: Features = "digits_v1",
     space: SpaceName = "random_forest", sampler: Sampler = "tpe", pruner: Pruner = "median", seed: Seed = 0, html: Html = None, as_json: JsonFlag = False,
+    backend: Backend = "local", trial_cpu: TrialCpu = 1.0, trial_memory: TrialMemory = "1Gi",
 ) -> None:  # fmt: skip
     """Search for the most accurate model; resumes a study of this name."""
     run_request(
         study_request(
             name=study_name, experiment=experiment_name, n_trials=n_trials, n_jobs=n_jobs, data={"feature_service": features}, space=space,
-            sampler=sampler, pruner=pruner, seed=seed,
+            sampler=sampler, pruner=pruner, seed=seed, backend=backend, trial_cpu=trial_cpu, trial_memory=trial_memory,
         ),
         html, as_json,
     )  # fmt: skip
@@ -57,6 +61,7 @@ def run_cost_aware(
     time_budget: TimeBudget = 300.0, n_trials: Trials = 1000, n_jobs: Jobs = 1, features: Features = "digits_v1", space: SpaceName = "random_forest",
     cost_unit: CostUnit = "seconds", budget_usd: BudgetUsd = None, value_per_point_usd: ValuePerPoint = None,
     trial_timeout: TrialTimeout = 1800.0, seed: Seed = 0, html: Html = None, as_json: JsonFlag = False,
+    backend: Backend = "local", trial_cpu: TrialCpu = 1.0, trial_memory: TrialMemory = "1Gi",
 ) -> None:  # fmt: skip
     """Search for the model that is worth its training time; ends with the time budget or after --n-trials."""
     run_request(
@@ -64,6 +69,7 @@ def run_cost_aware(
             name=study_name, experiment=experiment_name, n_trials=n_trials, n_jobs=n_jobs, data={"feature_service": features}, space=space,
             cost_weight=cost_weight, cost_reference_s=cost_reference_seconds, timeout_s=time_budget, trial_timeout_s=trial_timeout, seed=seed,
             cost_unit=cost_unit, budget_usd=budget_usd, value_per_point_usd=value_per_point_usd,
+            backend=backend, trial_cpu=trial_cpu, trial_memory=trial_memory,
         ),
         html, as_json,
     )  # fmt: skip
@@ -76,7 +82,7 @@ def run_multi_objective(
     objective: Annotated[list[str] | None, typer.Option(help="Default: accuracy and f1; may be repeated.")] = None,
     weight: Weights = None, tolerance: Tolerance = 0.01, sampler: Sampler = "tpe", pruner: Pruner = "median",
     n_trials: Trials = 20, n_jobs: Jobs = 1, features: Features = "digits_v1", space: SpaceName = "random_forest", seed: Seed = 0,
-    html: Html = None, as_json: JsonFlag = False,
+    html: Html = None, as_json: JsonFlag = False, backend: Backend = "local", trial_cpu: TrialCpu = 1.0, trial_memory: TrialMemory = "1Gi",
 ) -> None:  # fmt: skip
     """Search for several things at once; takes one model from the Pareto front by the strategy."""
     run_request(
@@ -84,6 +90,7 @@ def run_multi_objective(
             name=study_name, experiment=experiment_name, n_trials=n_trials, n_jobs=n_jobs, data={"feature_service": features}, space=space,
             objectives=tuple(objective or ["accuracy", "f1"]), selection_strategy=selection_strategy, seed=seed,
             selection_weights=tuple(weight) if weight else None, selection_tolerance=tolerance, sampler=sampler, pruner=pruner,
+            backend=backend, trial_cpu=trial_cpu, trial_memory=trial_memory,
         ),
         html, as_json,
     )  # fmt: skip

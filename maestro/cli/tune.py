@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -41,6 +42,12 @@ TimeBudget = Annotated[
 TrialTimeout = Annotated[float, typer.Option("--trial-timeout", min=0.001, help="Seconds for one trial at most.")]
 Sampler = Annotated[str, typer.Option("--sampler", help="tpe, multivariate_tpe, gp, cmaes, random or grid.")]
 Pruner = Annotated[str, typer.Option("--pruner", help="median, hyperband or none.")]
+Backend = Annotated[
+    str,
+    typer.Option("--backend", help="Where trials run: local (processes), or each a job of kubeflow or trainer."),
+]
+TrialCpu = Annotated[float, typer.Option("--trial-cpu", min=0.001, max=16, help="Cores of a trial's job.")]
+TrialMemory = Annotated[str, typer.Option("--trial-memory", help="Memory of a trial's job, such as 512Mi.")]
 BudgetUsd = Annotated[
     float | None,
     typer.Option(
@@ -99,6 +106,9 @@ def run(
     tolerance: Tolerance = 0.01,
     time_budget: TimeBudget = None,
     trial_timeout: TrialTimeout = 1800.0,
+    backend: Backend = "local",
+    trial_cpu: TrialCpu = 1.0,
+    trial_memory: TrialMemory = "1Gi",
     seed: Seed = 0,
     submit: Annotated[bool, typer.Option("--submit", help="Let a worker run it, through the API.")] = False,
     html: Html = None,
@@ -110,7 +120,8 @@ def run(
         sampler=sampler, pruner=pruner, objectives=tuple(objective or ["accuracy"]), cost_weight=cost_weight,
         cost_reference_s=cost_reference_seconds, selection_strategy=selection_strategy, timeout_s=time_budget,
         trial_timeout_s=trial_timeout, seed=seed, cost_unit=cost_unit, budget_usd=budget_usd, value_per_point_usd=value_per_point_usd,
-        selection_weights=tuple(weight) if weight else None, selection_tolerance=tolerance,
+        selection_weights=tuple(weight) if weight else None, selection_tolerance=tolerance, backend=backend, trial_cpu=trial_cpu,
+        trial_memory=trial_memory,
     )  # fmt: skip
     if submit:
         from maestro.clients.api import ApiClient
@@ -177,18 +188,22 @@ def run_request(request: StudyRequest, html: Path | None, as_json: bool) -> None
     from maestro.training.search.processes import TrialProcesses
     from maestro.training.search.result import write_page
     from maestro.training.search.study import StudyRunner
+    from maestro.training.search.trials import Submission, runner_of
 
+    runner = runner_of(request.backend)
     check_sampler(request.sampler, request.search_space.numeric)
     home = Home.of()
     tracking = Tracking(os.environ.get("MLFLOW_TRACKING_URI") or service_url("mlflow"))
     tracking.check()
     studies = Studies(storage_url())
-    with TrialProcesses() as processes, progress(f"study {request.name}") as bar:
+    submission = Submission("maestro tune", home.root / "trials")
+    own = TrialProcesses() if runner is TrialProcesses else nullcontext()
+    with own as processes, progress(f"study {request.name}") as bar:
         bar.update(0.0, "loading features")
         space = request.search_space
         loaded = load(request.data, home.features, home.data)
         prepared = prepare(model_type(space.model_type), loaded, space.fixed, request.seed)
-        result = StudyRunner(studies, request, prepared, tracking, bar, None, processes).run()
+        result = StudyRunner(studies, request, prepared, tracking, bar, None, processes, submission).run()
     if html is not None:
         write_page(studies, request.storage_name, request, result, html)
 

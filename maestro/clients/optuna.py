@@ -7,7 +7,7 @@ import importlib.util
 import os
 import socket
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from maestro.core.errors import BadInput, NotFound, Unreachable
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from optuna import Study, Trial
     from optuna.pruners import BasePruner
     from optuna.samplers import BaseSampler
+    from optuna.trial import FrozenTrial
 
 OWNER = "maestro.owner"
 FACTS = "maestro.facts"
@@ -52,10 +53,18 @@ class StudyInfo(Model):
 
 
 class Studies:
-    """The studies of one storage (`sqlite:///…` or `postgresql://…`)."""
+    """The studies of one storage (`sqlite:///…` or `postgresql://…`).
 
-    def __init__(self, url: str) -> None:
+    Args:
+        url: the storage.
+        lease: names the right by which trials are run, where only one process at a time has it: those of another lease are then known to be
+            left behind, on whatever machine they ran.
+    """
+
+    def __init__(self, url: str, lease: str | None = None) -> None:
         self.url = url.replace("postgresql://", "postgresql+psycopg://", 1)
+        self._owner = f"{lease}@{owner()}" if lease else owner()
+        self._lease = lease
         self._storage: Any = None
 
     @property
@@ -146,7 +155,7 @@ class Studies:
         count = 0
         with _quiet(), self._translated():
             for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-                if _is_alive(str(trial.user_attrs.get(OWNER, ""))):
+                if self._is_alive(trial):
                     continue
                 if facts:
                     self.storage.set_trial_user_attr(trial._trial_id, FACTS, dict(facts))
@@ -156,11 +165,30 @@ class Studies:
                 count += 1
         return count
 
+    def take_over(self, study: Study, names: Collection[str]) -> list[Trial]:
+        """The running trials whose process is gone and whose parameters are all known; they are this process's from now on."""
+        from optuna.trial import Trial, TrialState
+
+        found = []
+        with _quiet(), self._translated():
+            for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+                if self._is_alive(trial) or set(trial.params) != set(names):
+                    continue
+                self.storage.set_trial_user_attr(trial._trial_id, OWNER, self._owner)
+                found.append(Trial(study, trial._trial_id))
+        return found
+
+    def _is_alive(self, trial: FrozenTrial) -> bool:
+        lease, _, process = str(trial.user_attrs.get(OWNER, "")).rpartition("@")
+        if self._lease is not None and lease and lease != self._lease:
+            return False
+        return _is_alive(process)
+
     def ask(self, study: Study, suggest: Callable[[Trial], dict[str, Any]]) -> tuple[Trial, dict[str, Any]]:
         """A new trial of this process, and the parameters that it tries."""
         with _quiet(), self._translated():
             trial = study.ask()
-            trial.set_user_attr(OWNER, owner())
+            trial.set_user_attr(OWNER, self._owner)
             return trial, suggest(trial)
 
     def report(self, trial: Trial, value: float, step: int) -> bool:

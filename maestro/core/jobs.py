@@ -11,6 +11,9 @@ from pydantic import Field, field_validator
 from maestro.core.errors import Conflict
 from maestro.core.model import Model, Name
 
+MEMORY = r"^\d+(\.\d+)?(Ki|Mi|Gi|Ti)$"
+"""An amount of memory, as `512Mi`."""
+
 
 class Priority(StrEnum):
     """Urgent first, then by age."""
@@ -86,7 +89,7 @@ class Resources(Model):
     """What one worker of the job is allocated."""
 
     cpu: float = Field(default=1.0, gt=0, le=256)
-    memory: str = Field(default="1Gi", pattern=r"^\d+(\.\d+)?(Ki|Mi|Gi|Ti)$")
+    memory: str = Field(default="1Gi", pattern=MEMORY)
     gpu: int = Field(default=0, ge=0, le=64)
 
     @property

@@ -56,10 +56,12 @@ def check_study(request: StudyRequest, features: Path, options: TrainingSettings
     Raises:
         BadInput: as for a job, and an unknown space.
     """
+    check_backend(request.backend)
     space = request.search_space
     check_model_type(space.model_type, "space")
     check_sampler(request.sampler, space.numeric)
-    if options is not None and options.max_cores is not None and request.n_jobs > options.max_cores:
+    cores = request.n_jobs * request.trial_cpu
+    if options is not None and options.max_cores is not None and cores > options.max_cores:
         raise BadInput(
             f"{request.n_jobs} trials at once can never start: the limit is {options.max_cores:g} cores",
             field="n_jobs", remedy="ask for fewer at once, or have the limit raised",

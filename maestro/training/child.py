@@ -33,6 +33,7 @@ from maestro.training.pipeline.command import COMMAND, follow_command, run_comma
 from maestro.training.pipeline.load import NO_DATA, Loaded, load
 from maestro.training.pipeline.run import follow, run_pipeline
 from maestro.training.search.store import STUDY
+from maestro.training.search.trial import TRIAL, run_trial
 from maestro.training.signals import UNTOLD, SignalProgress, log, send
 
 
@@ -42,6 +43,8 @@ def main(arguments: list[str]) -> int:
     warnings.simplefilter("ignore")
     try:
         attempt = Attempt.model_validate_json((Path(arguments[0]) / "attempt.json").read_text())
+        if attempt.request.model_type == TRIAL:
+            return run_trial(attempt)
         group = Group.of()
         if not group.leads:
             return _follow(attempt, group)

@@ -22,6 +22,7 @@ from maestro.training.backends import Attempt, BackendStatus, Phase, TrainingBac
 from maestro.training.billing import bill_attempt
 from maestro.training.job import Bill, Lease, LogLine, Outcome
 from maestro.training.leases import Leases
+from maestro.training.search.orphans import end_orphans
 from maestro.training.signals import LEVELS, UNTOLD, parse
 
 log = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ class _Running:
     flushed: float = 0.0
     cancel: bool = False
     lost: bool = False
+    elsewhere_cpu_s: float = 0.0
     bill: Bill | None = None
     span: Span = field(default_factory=lambda: open_span("training attempt"))
 
@@ -104,6 +106,7 @@ class Worker:
                         looked = self._clock.monotonic()
                         for job_id in self._leases.requeue_expired():
                             log.warning("took back %s: its worker gave no sign of life", job_id)
+                        end_orphans(self._leases.store.database, self._backends)
                     self._take()
                 except Unreachable as error:
                     log.warning("cannot look for work: %s", error.detail)
@@ -195,6 +198,7 @@ class Worker:
             if running.cancel:
                 running.backend.cancel(handle)
                 self._leases.cancelled(running.lease, self._bill(running, running.backend.status(handle)))
+                end_orphans(self._leases.store.database, self._backends)
             elif status.phase is Phase.SUCCEEDED:
                 self._publish(running, status)
             elif status.phase is Phase.FAILED:
@@ -276,9 +280,8 @@ class Worker:
         # an attempt is billed once: writing its end may have to be tried again while the database is away
         if running.bill is None:
             wall = self._clock.monotonic() - running.began
-            running.bill = bill_attempt(
-                running.lease.request, wall, status.cpu_s, status.peak_memory_bytes, self._rates
-            )
+            cpu_s = status.cpu_s + running.elsewhere_cpu_s
+            running.bill = bill_attempt(running.lease.request, wall, cpu_s, status.peak_memory_bytes, self._rates)
         return running.bill
 
     def _read(self, running: _Running) -> None:
@@ -293,6 +296,7 @@ class Worker:
             elif kind == "error":
                 running.error = fields
             elif kind == "trial":
+                running.elsewhere_cpu_s += float(fields.pop("elsewhere_cpu_s", 0.0))
                 running.trials.append(fields)
             elif kind == "log" and str(fields.get("message", "")).strip():
                 self._remember(running, fields)

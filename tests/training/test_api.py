@@ -144,6 +144,23 @@ def test_a_model_that_cannot_be_logged_costs_no_metric(
     assert any("model was not logged" in line["message"] for line in lines)
 
 
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"backend": "slurm"}, "backend"),
+        ({"backend": "kubeflow"}, "backend"),
+        ({"trial_memory": "much"}, "trial_memory"),
+    ],
+)
+def test_a_study_for_what_is_not_here_names_the_field(
+    fields: dict[str, str], field: str, client: TestClient, by: As
+) -> None:
+    body = {"name": "s", "data": {"feature_service": "tumour_v1"}} | fields
+    answer = client.post("/ai/hpo/studies/start", json=body, headers=by("submitter"))
+    assert answer.status_code == 422, answer.text
+    assert field in answer.json()["field"]
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 @pytest.mark.shows("C1", "C7", "C8", "C9", "C10", "C11", "C12", "C13", "L5", env="laptop")

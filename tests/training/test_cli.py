@@ -51,6 +51,10 @@ def test_a_script_without_the_package_says_how_to_activate(tmp_path: Path) -> No
         (["--study-name", "s", "--space", "cats"], "cats"),
         (["--study-name", "s", "--no-such-flag"], "--no-such-flag"),
         (["--study-name", "s", "--features", "cats_v1"], "cats_v1"),
+        (["--study-name", "s", "--backend", "slurm"], "backend 'slurm' is unknown"),
+        (["--study-name", "s", "--backend", "kubeflow"], "MAESTRO_CLUSTER__TRAINING__BACKENDS"),
+        (["--study-name", "s", "--trial-cpu", "2"], "trial_cpu"),
+        (["--study-name", "s", "--trial-memory", "lots"], "trial_memory"),
     ],
 )
 def test_a_wrong_flag_is_exit_2_and_named(

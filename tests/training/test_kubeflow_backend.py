@@ -73,6 +73,26 @@ def test_no_credential_of_the_worker_reaches_a_pod() -> None:
     assert "MAESTRO_API_KEY" not in text
 
 
+def test_a_job_with_gpus_asks_for_them_and_may_go_where_they_are(tmp_path: Path) -> None:
+    held = Resources(cpu=1, memory="1Gi", gpu=2)
+    own = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
+    job = render(attempt_of(resources=held, workers=2), OPTIONS)
+    for pod in pods_of(job):
+        assert pod["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == 2
+        assert pod["spec"]["tolerations"] == [own]
+    train_job = Trainer(OPTIONS).render(attempt_of(resources=held))["spec"]
+    assert train_job["trainer"]["resourcesPerNode"]["limits"]["nvidia.com/gpu"] == 2
+    (patched,) = train_job["runtimePatches"][0]["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
+    assert patched["template"]["spec"]["template"]["spec"]["tolerations"] == [own]
+    assert all("tolerations" not in pod["spec"] for pod in pods_of(render(attempt_of(), OPTIONS)))
+    document = yaml.safe_load((ROOT / "training/templates/pytorch-training-job.yaml").read_text())
+    site = {"key": "team", "operator": "Exists"}
+    document["spec"]["pytorchReplicaSpecs"]["Master"]["template"]["spec"]["tolerations"] = [site]
+    (tmp_path / "pytorch-training-job.yaml").write_text(yaml.safe_dump(document))
+    (pod,) = pods_of(render(attempt_of(resources=held), OPTIONS.model_copy(update={"templates": tmp_path})))
+    assert pod["spec"]["tolerations"] == [site, own]
+
+
 def test_rendering_again_gives_the_same() -> None:
     assert render(attempt_of(workers=2), OPTIONS) == render(attempt_of(workers=2), OPTIONS)
 

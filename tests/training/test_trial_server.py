@@ -16,10 +16,10 @@ import pytest
 from maestro.core.contract import Feature
 from maestro.core.jobs import DataSpec
 from maestro.training.pipeline.preprocess import Prepared
-from maestro.training.search.processes import Ended, Step, TrialProcesses
+from maestro.training.search.processes import TrialProcesses
 from maestro.training.search.recorder import Recorder
 from maestro.training.search.request import StudyRequest
-from maestro.training.search.trial_server import Setting
+from maestro.training.search.trials import Ended, Setting, Step
 from tests.training.test_backends import is_running
 from tests.training.test_search import trial
 
@@ -52,30 +52,6 @@ def heard(pool: TrialProcesses, number: int, *, go: bool | None = None) -> list[
             if isinstance(event, Ended):
                 return events
     raise AssertionError(events)
-
-
-def test_a_trial_tells_its_steps_its_result_and_what_it_used(pool: TrialProcesses) -> None:
-    pool.load(setting(judged=True))
-    pool.start(7, {"n_estimators": 3}, 30.0)
-    first, second, end = heard(pool, 7, go=True)
-    assert isinstance(first, Step)
-    assert isinstance(second, Step)
-    assert isinstance(end, Ended)
-    assert (first.step, second.step, end.code, end.timed_out) == (1, 2, 0, False)
-    assert end.metrics is not None
-    assert end.metrics["accuracy"] == pytest.approx(second.means["accuracy"])
-    assert end.cpu_s > 0
-    assert end.wall_s >= end.metrics["seconds"]
-    assert end.peak_memory_bytes > 2**20
-
-
-def test_a_trial_that_is_judged_hopeless_ends_after_its_step(pool: TrialProcesses) -> None:
-    pool.load(setting(judged=True))
-    pool.start(1, {"n_estimators": 3}, 30.0)
-    step, end = heard(pool, 1, go=False)
-    assert isinstance(step, Step)
-    assert isinstance(end, Ended)
-    assert (step.step, end.metrics, end.code) == (1, None, 0)
 
 
 def test_a_mistake_is_a_problem_and_a_crash_is_one_trial_s(pool: TrialProcesses) -> None:

@@ -23,6 +23,9 @@ class Attempt(Model):
     folder: Path
     command: tuple[str, ...] = Field(default=(), description="what to run instead of the training pipeline")
     environment: dict[str, str] = {}
+    labels: dict[str, str] = Field(
+        default={}, description="further labels of a cluster's objects, such as a trial's study"
+    )
 
     @property
     def handle(self) -> str:
@@ -40,13 +43,20 @@ class Phase(StrEnum):
 
 
 class BackendStatus(Model):
-    """The phase, and once it has ended why and what it used."""
+    """The phase, and once it has ended why and what it used, as far as the backend knows.
+
+    `wall_s` is how long its first worker ran, `message` what that worker left as its last word; `hopeless` says that it never started, and that
+    another like it would not either.
+    """
 
     phase: Phase
     exit_code: int | None = None
     reason: str = ""
     cpu_s: float = 0.0
     peak_memory_bytes: int = 0
+    wall_s: float | None = None
+    message: str = ""
+    hopeless: bool = False
 
 
 class TrainingBackend(Protocol):
@@ -91,6 +101,10 @@ class TrainingBackend(Protocol):
 
     def forget(self, handle: str) -> None:
         """Release what is kept of an ended attempt."""
+        ...
+
+    def known(self) -> list[str]:
+        """The handles of all attempts that it has not forgotten."""
         ...
 
     def close(self) -> None:

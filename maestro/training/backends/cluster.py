@@ -27,6 +27,7 @@ SUBMITTED = "maestro.dev/submitted"
 
 CANCELLED = "maestro.dev/cancelled"
 _GONE_S = 60.0
+_GIVEN_UP = "given up after"
 
 
 class ClusterBackend:
@@ -83,7 +84,8 @@ class ClusterBackend:
         record = self._find_record(handle)
         annotations = record["metadata"].get("annotations", {})
         if CANCELLED in annotations:
-            return BackendStatus(phase=Phase.FAILED, reason=str(annotations[CANCELLED]))
+            said = str(annotations[CANCELLED])
+            return BackendStatus(phase=Phase.FAILED, reason=said, hopeless=said.startswith(_GIVEN_UP))
         job = self._find_job(record)
         if job is None:
             if SUBMITTED in annotations:
@@ -92,18 +94,20 @@ class ClusterBackend:
                 return BackendStatus(phase=Phase.FAILED, reason=reason)
             return BackendStatus(phase=Phase.PENDING, reason="not created yet")
         phase, said = self._dialect.phase(job)
-        if phase is Phase.SUCCEEDED:
-            return BackendStatus(phase=phase, exit_code=0)
         pods = self._pods(job)
+        if phase is Phase.SUCCEEDED:
+            wall_s, message = self._last_word(pods)
+            return BackendStatus(phase=phase, exit_code=0, wall_s=wall_s, message=message)
         failures = [
             found for pod in pods if (found := ended(pod, self._dialect.rank(pod, pods))) is not None
         ]  # of several the one that came first
         if phase is Phase.FAILED:
             code, reason = failures[0] if failures else (None, said)
-            return BackendStatus(phase=phase, exit_code=code, reason=reason or said)
+            wall_s, message = self._last_word(pods)
+            return BackendStatus(phase=phase, exit_code=code, reason=reason or said, wall_s=wall_s, message=message)
         held = first_waiting(pods)
         if held is not None and held[0] in HOPELESS and self._age_s(job) > self._options.startup_s:
-            self._stop(record, f"given up after {self._options.startup_s:g} s: {held[1]}")
+            self._stop(record, f"{_GIVEN_UP} {self._options.startup_s:g} s: {held[1]}")
             return self.status(handle)
         if held is not None:
             return BackendStatus(phase=phase, reason=held[1])
@@ -249,6 +253,15 @@ class ClusterBackend:
         )
         return sorted(found, key=lambda pod: _ended_at(pod))
 
+    def _last_word(self, pods: list[dict[str, Any]]) -> tuple[float | None, str]:
+        """How long the first worker's container ran, and what it left in its termination message."""
+        first = next((pod for pod in pods if self._dialect.rank(pod, pods) == 0), None)
+        for container in ((first or {}).get("status") or {}).get("containerStatuses", []):
+            over = (container.get("state") or {}).get("terminated")
+            if over:
+                return _seconds(over.get("startedAt"), over.get("finishedAt")), str(over.get("message") or "")
+        return None, ""
+
     def _alive(self, job: dict[str, Any]) -> bool:
         return any((pod.get("status") or {}).get("phase") in {"Pending", "Running"} for pod in self._pods(job))
 
@@ -283,6 +296,14 @@ def _owner(record: dict[str, Any]) -> dict[str, Any]:
         "apiVersion": "v1", "kind": "ConfigMap", "name": metadata["name"], "uid": metadata["uid"],
         "controller": False, "blockOwnerDeletion": True,
     }  # fmt: skip
+
+
+def _seconds(start: str | None, end: str | None) -> float | None:
+    from datetime import datetime
+
+    if not start or not end:
+        return None
+    return max(0.0, (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds())
 
 
 def _ended_at(pod: dict[str, Any]) -> tuple[str, str]:

@@ -157,6 +157,10 @@ class LocalBackend:
             self._stop(group)
             del self._groups[handle]
 
+    def known(self) -> list[str]:
+        """The handles of this process's attempts."""
+        return sorted(self._groups)
+
     def close(self) -> None:
         """Stop every group, and the nursery."""
         for handle in list(self._groups):

@@ -46,7 +46,7 @@ def label_value(text: str) -> str:
 
 def labels(attempt: Attempt, backend: str) -> dict[str, str]:
     """Whose the objects of an attempt are."""
-    return {
+    return dict(attempt.labels) | {
         "app.kubernetes.io/name": "training-job",
         "app.kubernetes.io/component": "training-job",
         "app.kubernetes.io/part-of": "maestro-ml",

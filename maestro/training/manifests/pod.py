@@ -15,6 +15,9 @@ FILE = "attempt.json"
 CHILD = ("python", "-m", "maestro.training.child", FOLDER)
 USER = 10001
 
+GPU = "nvidia.com/gpu"
+"""What the NVIDIA device plugin advertises, and the key of the taint on such nodes."""
+
 _SECRETS = ("MAESTRO_API_KEY", "MAESTRO_DATABASE_URL", "MAESTRO_NOTIFY")
 """Never handed to training, whatever the worker's environment holds."""
 
@@ -50,7 +53,7 @@ def resources(request: JobRequest) -> dict[str, Any]:
     """Requests equal limits, so that what is billed is what is held."""
     held: dict[str, Any] = {"cpu": f"{round(request.resources.cpu * 1000)}m", "memory": request.resources.memory}
     if request.resources.gpu:
-        held["nvidia.com/gpu"] = request.resources.gpu
+        held[GPU] = request.resources.gpu
     return {"requests": dict(held), "limits": held}
 
 
@@ -113,6 +116,9 @@ def template(
         "containers": [container(attempt, options, container_name, image)],
         "volumes": volumes(options, name),
     }
+    if attempt.request.resources.gpu:
+        # nodes with GPUs keep everybody else away by this taint, as device plugins and providers set it
+        spec["tolerations"] = [{"key": GPU, "operator": "Exists", "effect": "NoSchedule"}]
     priority = options.priority_classes.get(attempt.request.priority.value)
     if priority is not None:
         spec["priorityClassName"] = priority

@@ -36,7 +36,7 @@ def pod_of(folder: Path | None, kind: Framework) -> dict[str, Any]:
 
 
 def under(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
-    """`own` above `base`: dictionaries are merged, lists of named items by their name, anything else is `own`'s.
+    """`own` above `base`: dictionaries are merged, lists of named items by their name, tolerations are added, anything else is `own`'s.
 
     >>> under({"env": [{"name": "A", "value": "1"}, {"name": "B", "value": "1"}]}, {"env": [{"name": "A", "value": "2"}]})
     {'env': [{'name': 'A', 'value': '2'}, {'name': 'B', 'value': '1'}]}
@@ -48,6 +48,8 @@ def under(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
             merged[name] = under(below, value)
         elif isinstance(value, list) and isinstance(below, list) and name in _BY_KEY:
             merged[name] = _named(below, value, _BY_KEY[name])
+        elif name == "tolerations" and isinstance(below, list):
+            merged[name] = [*below, *(item for item in value if item not in below)]
         else:
             merged[name] = value
     return merged

@@ -43,6 +43,8 @@ def render(attempt: Attempt, options: ClusterTraining, backend: str = "trainer")
         "volumes": pod["spec"]["volumes"],
         "containers": [{"name": NODE, "volumeMounts": own["volumeMounts"], "securityContext": own["securityContext"]}],
     }
+    if "tolerations" in pod["spec"]:
+        overridden["tolerations"] = pod["spec"]["tolerations"]
     patch = {"name": NODE, "template": {"spec": {"template": {"metadata": pod["metadata"], "spec": overridden}}}}
     return {
         "apiVersion": API_VERSION,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from maestro.core.errors import BadInput
+from maestro.core.errors import BadInput, MaestroError
 from maestro.training.models import Folding, ModelType
 from maestro.training.pipeline.preprocess import Prepared
 from maestro.training.search.request import StudyRequest
@@ -68,3 +69,48 @@ def cross_validate(
             )
         report(step, means, seconds)
     return Measured(means | {"seconds": seconds}, seconds)
+
+
+class _Ended(Exception):
+    """The search has heard enough of this trial."""
+
+
+def evaluate(
+    kind: ModelType,
+    request: StudyRequest,
+    prepared: Prepared,
+    params: dict[str, Any],
+    tell: Callable[[dict[str, Any]], None],
+    goes_on: Callable[[], bool] | None = None,
+) -> int:
+    """Cross-validate once and tell the search.
+
+    Args:
+        kind: the kind of model.
+        request: the study.
+        prepared: the data.
+        params: of this trial.
+        tell: given `{"step": …, "means": …, "seconds": …}` after each fold, and at the end one of `{"done": metrics}`, `{"problem": document}` and
+            `{"failed": text}`.
+        goes_on: asked after each fold but the last whether to go on; None goes on.
+
+    Returns:
+        The exit status.
+    """
+
+    def report(step: int, means: dict[str, float], seconds: float) -> None:
+        tell({"step": step, "means": means, "seconds": seconds})
+        if goes_on is not None and step < request.folds and not goes_on():
+            raise _Ended
+
+    try:
+        tell({"done": cross_validate(kind, params, prepared, request, report).metrics})
+    except (_Ended, BrokenPipeError):
+        return 0
+    except MaestroError as error:
+        tell({"problem": error.problem()})
+        return error.exit_code
+    except Exception as error:  # noqa: BLE001 - other people's code: its failure is a fact of this trial
+        tell({"failed": f"{type(error).__name__}: {error}", "trace": traceback.format_exc()[-4000:]})
+        return 1
+    return 0

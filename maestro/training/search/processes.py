@@ -13,83 +13,22 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 from maestro.core.errors import Unreachable
-from maestro.training.search.trial_server import Setting
+from maestro.training.search._trials import Ended, Setting, Step
+
+LOCAL = "local"
+"""The backend whose trials are processes."""
 
 GRACE_S = 1.0
 """How long after its time limit a trial's process may be found ended: the kernel ends it at once, seeing it takes a moment."""
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-
-
-@dataclass(frozen=True)
-class Step:
-    """A trial has finished one more fold: the means so far and the seconds spent fitting."""
-
-    number: int
-    step: int
-    means: dict[str, float]
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Ended:
-    """A trial's process has ended.
-
-    Attributes:
-        number: of the trial.
-        code: exit status, negative for a signal.
-        timed_out: whether its time was over.
-        metrics: its result, None without one.
-        problem: the problem document of an error that the next trial would meet as well.
-        failed: what went wrong in this trial alone.
-        wall_s: from its start to its end.
-        cpu_s: CPU seconds that the system accounted.
-        peak_memory_bytes: highest resident memory.
-    """
-
-    number: int
-    code: int
-    timed_out: bool
-    metrics: dict[str, float] | None
-    problem: dict[str, Any] | None
-    failed: str
-    wall_s: float
-    cpu_s: float
-    peak_memory_bytes: int
-
-
-class Trials(Protocol):
-    """What runs trials for a search.
-
-    Obligations: every trial that was started gives one Ended and nothing after it; before it one Step for each fold, in order. Where
-    the setting says that trials are judged, a trial waits after each fold but the last until it is answered.
-    """
-
-    def load(self, setting: Setting) -> None:
-        """Take what the next trials need."""
-        ...
-
-    def start(self, number: int, params: dict[str, Any], timeout_s: float) -> None:
-        """Start a trial, which ends after `timeout_s` at the latest."""
-        ...
-
-    def answer(self, number: int, *, go: bool) -> None:
-        """Let a judged trial go on, or end it."""
-        ...
-
-    def wait(self, timeout_s: float | None = None) -> list[Step | Ended]:
-        """What trials have told; waits for something, at most `timeout_s`."""
-        ...
-
-    def drop(self) -> None:
-        """End every trial that runs; nothing more is heard of them."""
-        ...
 
 
 @dataclass
@@ -107,6 +46,9 @@ class TrialProcesses:
 
     The server starts importing at once and may serve several searches after each other.
     """
+
+    outlives: ClassVar[bool] = False
+    grace_s: ClassVar[float] = GRACE_S
 
     def __init__(self) -> None:
         self._links: dict[int, _Link] = {}
@@ -150,6 +92,11 @@ class TrialProcesses:
             raise self._gone() from error
         finally:
             theirs.close()
+
+    def resume(self, trials: Mapping[int, dict[str, Any]], timeout_s: float) -> None:
+        """Start them: nothing of an earlier process is left."""
+        for number, params in trials.items():
+            self.start(number, params, timeout_s)
 
     def answer(self, number: int, *, go: bool) -> None:
         """Let a judged trial go on, or end it."""

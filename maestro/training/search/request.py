@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from maestro.core.jobs import DataSpec, Priority
+from maestro.core.jobs import MEMORY, DataSpec, Priority
 from maestro.core.model import Model, Name
 from maestro.training.search.spaces import Dimension, Space, space
 
@@ -27,6 +27,11 @@ class StudyRequest(Model):
     )
     n_trials: int = Field(default=20, ge=1, le=10_000)
     n_jobs: int = Field(default=1, ge=1, le=16, description="trials at once")
+    backend: Name = Field(
+        default="local", description="where trials run: processes beside the search, or each a job of a cluster"
+    )
+    trial_cpu: float = Field(default=1.0, gt=0, le=16, description="cores of a trial's job; in `local` each has one")
+    trial_memory: str = Field(default="1Gi", pattern=MEMORY, description="memory of a trial's job")
     folds: int = Field(default=3, ge=2, le=10)
     timeout_s: float | None = Field(
         default=None, gt=0, le=7 * 86400, description="seconds after which no trial is started"
@@ -78,6 +83,8 @@ class StudyRequest(Model):
             raise ValueError("selection_weights needs one weight for each objective")
         if self.cost_unit == "usd" and self.cost_reference_s is not None:
             raise ValueError("cost_reference_s is for cost_unit seconds; dollars need no reference")
+        if self.backend == "local" and self.trial_cpu != 1.0:
+            raise ValueError("trial_cpu is for a cluster's backends; a local trial has one core")
         return self
 
     @property

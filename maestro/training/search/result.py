@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 REFERENCE = "maestro.cost_reference_s"
 REQUEST = "maestro.request"
 RUN = "maestro.run_id"
+ID = "maestro.study_id"
 
 
 class StudyResult(Model):

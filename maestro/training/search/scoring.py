@@ -56,14 +56,14 @@ def reference_seconds(trials: Sequence[TrialInfo], given: float | None) -> tuple
     return max(statistics.median(seconds[:STARTUP]), _LEAST_S), len(seconds) >= STARTUP
 
 
-def seconds_per_dollar() -> float:
-    """How long a trial's core runs for a dollar: the reference by which seconds become money."""
-    return float(1 / (load_rates().micros(core_seconds=1) / MICROS_PER_USD))
+def seconds_per_dollar(cores: float = 1.0) -> float:
+    """How long a trial's cores run for a dollar: the reference by which seconds become money."""
+    return float(1 / (load_rates().micros(core_seconds=1) / MICROS_PER_USD)) / cores
 
 
-def trial_micros(seconds: float) -> int:
-    """What a trial costs that holds its core for so many seconds."""
-    return bill(Allocation(wall_s=seconds, cores=1), load_rates()).total
+def trial_micros(seconds: float, cores: float = 1.0) -> int:
+    """What a trial costs that holds its cores for so many seconds."""
+    return bill(Allocation(wall_s=seconds, cores=cores), load_rates()).total
 
 
 def spent_micros(trial: TrialInfo) -> int:

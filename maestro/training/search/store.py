@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -97,7 +97,7 @@ class StudyStore:
             name=request.name, tenant_id=request.tenant_id, model_type=STUDY, priority=request.priority, data=request.data,
             params={"study": request.document(), "study_id": study_id, "space": space.model_type},
             timeout_s=max(60, min(7 * 86400, round((request.timeout_s or 86400) + request.trial_timeout_s))),
-            resources=Resources(cpu=float(request.n_jobs)),
+            resources=Resources(cpu=request.n_jobs * request.trial_cpu),
         )  # fmt: skip
         active = self._active_job(study_id)
         key = f"study:{idempotency_key}" if idempotency_key else None
@@ -260,6 +260,15 @@ class StudyStore:
             request=StudyRequest.model_validate(row["request"]), best=best, importance=importance, trials=int(count),
             job_id=row["job_id"] or _newest_job(connection, row["id"]), cost_usd_micros=int(spent), stopped=stopped, **values,
         )  # fmt: skip
+
+
+def idle_studies(connection: Connection, study_ids: Collection[str]) -> list[str]:
+    """Those of the studies that are known here and whose job is neither queued nor running."""
+    active = jobs.c.status.in_((JobStatus.QUEUED, JobStatus.RUNNING))
+    found = connection.execute(
+        select(studies.c.id).join(jobs, jobs.c.id == studies.c.job_id).where(studies.c.id.in_(study_ids), ~active)
+    ).scalars()
+    return sorted(map(str, found))
 
 
 def follow_job(connection: Connection, job: Job, now: datetime) -> None:

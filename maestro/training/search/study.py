@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+import uuid
+from collections.abc import Sequence
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from maestro.clients import optuna as adapter
@@ -20,11 +23,10 @@ from maestro.decisions.search_pruning import KEEP, hopeless
 from maestro.decisions.search_stopping import StoppingRule, should_stop
 from maestro.training.naming import experiment_name
 from maestro.training.pipeline.preprocess import Prepared
-from maestro.training.search.processes import GRACE_S, Ended, Step, TrialProcesses, Trials
 from maestro.training.search.recorder import Recorder, Told
 from maestro.training.search.report import study_page
 from maestro.training.search.request import StudyRequest
-from maestro.training.search.result import REFERENCE, REQUEST, RUN, StudyResult, result_from
+from maestro.training.search.result import ID, REFERENCE, REQUEST, RUN, StudyResult, result_from
 from maestro.training.search.scoring import (
     STARTUP,
     directions,
@@ -35,7 +37,7 @@ from maestro.training.search.scoring import (
     trained_seconds,
     trial_micros,
 )
-from maestro.training.search.trial_server import Setting
+from maestro.training.search.trials import Ended, Setting, Step, Submission, Trials, runner_of, trials_of
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -52,7 +54,7 @@ class _Running:
 
 @dataclass
 class StudyRunner:
-    """One study over prepared data; every trial is a process of its own.
+    """One study over prepared data; every trial is a process or a job of its own, by the request's backend.
 
     Attributes:
         studies: the storage.
@@ -61,7 +63,9 @@ class StudyRunner:
         tracking: MLflow, or None to record nothing there.
         progress: told after every trial.
         told: called with each finished trial as plain values, its run and its cost; from another thread.
-        processes: a server of trials to share; one is started and ended when it is None.
+        processes: what runs the trials; made by the request's backend, and ended, when it is None.
+        submission: on whose behalf trials are submitted, where they are jobs.
+        study_id: its id in the platform's database, by which trials that are jobs are found again; None for a study that is not there.
     """
 
     studies: Studies
@@ -71,6 +75,8 @@ class StudyRunner:
     progress: Progress
     told: Told | None = None
     processes: Trials | None = None
+    submission: Submission | None = None
+    study_id: str | None = None
 
     def run(self) -> StudyResult:
         """Run the trials that are still missing, then write the report.
@@ -81,15 +87,21 @@ class StudyRunner:
             Unreachable: the storage or MLflow does not answer.
         """
         request = self.request
+        runner = self.processes or runner_of(request.backend)
         study = self._open()
-        worst = trial_micros(request.trial_timeout_s + GRACE_S)
+        worst = trial_micros(request.trial_timeout_s + runner.grace_s, request.trial_cpu)
+        found = self.studies.take_over(study, tuple(request.search_space.dimensions)) if runner.outlives else []
         self.studies.recover(study, {"cost_usd_micros": worst, "lost": True})
         study.set_user_attr(REQUEST, request.document())
+        if self.study_id is None and study.user_attrs.get(ID) is None:
+            study.set_user_attr(ID, f"search-{uuid.uuid4().hex[:20]}")
+        study_id = self.study_id or str(study.user_attrs[ID])
         experiment_id, parent = self._parent_run(study)
         recorder = Recorder(self.tracking, experiment_id, parent, request, self.told)
         try:
             before = self.studies.trials(study)
-            if request.budget_usd is not None and any(trial.state == "running" for trial in before):
+            ours = {trial.number for trial in found}
+            if request.budget_usd is not None and any(t.state == "running" and t.number not in ours for t in before):
                 raise Conflict(
                     f"study {request.name!r} is at work in another process, and its budget is not divided",
                     field="budget_usd", remedy="wait until it has ended, or search without a budget",
@@ -97,21 +109,15 @@ class StudyRunner:
             ended = [trial for trial in before if trial.state in {"complete", "pruned", "fail"}]
             recorder.resume(ended)
             search = _Search(self, study, recorder, ended, worst)
-            if search.left > 0:
-                with self._pool() as pool:
+            if search.left > 0 or found:
+                submission = self.submission or Submission("maestro tune", Path(tempfile.gettempdir()))
+                pool = self.processes or trials_of(request, study_id, self.tracking, parent, submission)
+                with nullcontext() if self.processes is not None else closing(pool):
                     pool.load(Setting(request, self.prepared, judged=request.pruner != "none"))
-                    search.run(pool)
+                    search.run(pool, found)
         finally:
             recorder.close()
         return self._finish(study, parent, search.stopped)
-
-    @contextmanager
-    def _pool(self) -> Iterator[Trials]:
-        if self.processes is not None:
-            yield self.processes
-            return
-        with TrialProcesses() as pool:
-            yield pool
 
     def _open(self) -> Study:
         request = self.request
@@ -197,8 +203,10 @@ class _Search:
         self._failures = 0
         runner.progress.update(min(self._count / request.n_trials, 1.0), f"{self._count} of {request.n_trials} trials")
 
-    def run(self, pool: Trials) -> None:
+    def run(self, pool: Trials, found: Sequence[Trial]) -> None:
+        """Search to the end, going on with the trials that an earlier process left running."""
         try:
+            self._resume(pool, found)
             self._loop(pool)
         except BaseException:
             pool.drop()
@@ -208,6 +216,21 @@ class _Search:
                     self._study, running.trial, "fail", None, {"lost": True, "cost_usd_micros": self._worst}
                 )
             raise
+
+    def _resume(self, pool: Trials, found: Sequence[Trial]) -> None:
+        if not pool.outlives:
+            return
+        for trial in found:
+            self._running[trial.number] = _Running(trial)
+            if self._budget.reserve(trial.number, self._worst):
+                self.left -= 1
+                continue
+            # the budget has become less since: what may exceed it does not go on
+            facts = {"lost": True, "cost_usd_micros": self._worst}
+            self._studies.tell(self._study, self._running.pop(trial.number).trial, "fail", None, facts)
+        fixed = self._space.fixed
+        going = {number: fixed | running.trial.params for number, running in self._running.items()}
+        pool.resume(going, self._request.trial_timeout_s)
 
     def _loop(self, pool: Trials) -> None:
         while True:
@@ -296,9 +319,10 @@ class _Search:
     def _end(self, ended: Ended) -> None:
         running = self._running.pop(ended.number)
         request = self._request
-        micros = trial_micros(ended.wall_s)
+        micros = trial_micros(ended.wall_s, request.trial_cpu)
         self._budget.settle(ended.number, micros)
-        facts: dict[str, Any] = dict(running.steps[-1]) if running.steps else {}
+        # a job whose log was not read has told its result alone
+        facts: dict[str, Any] = dict(running.steps[-1] if running.steps else ended.metrics or {})
         facts |= {
             "cost_usd_micros": micros, "wall_s": round(ended.wall_s, 4), "cpu_s": round(ended.cpu_s, 4),
             "peak_memory_bytes": ended.peak_memory_bytes,
@@ -358,7 +382,7 @@ def reference_of(study: Study, trials: list[TrialInfo], request: StudyRequest) -
     if frozen is not None:
         return float(frozen), True
     if request.cost_unit == "usd":
-        return seconds_per_dollar(), True
+        return seconds_per_dollar(request.trial_cpu), True
     return reference_seconds(trials, request.cost_reference_s)
 
 

@@ -20,32 +20,17 @@ import signal
 import socket
 import sys
 import time
-import traceback
 import warnings
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from maestro.core.errors import MaestroError
 from maestro.training.backends import leash
 from maestro.training.models import ModelType, model_type
-from maestro.training.pipeline.preprocess import Prepared
-from maestro.training.search.objective import cross_validate
-from maestro.training.search.request import StudyRequest
-
-if TYPE_CHECKING:
-    from io import BufferedRWPair
+from maestro.training.search._trials import Setting
+from maestro.training.search.objective import evaluate
 
 _LIBRARIES = ("sklearn.metrics", "sklearn.model_selection", "sklearn.pipeline", "sklearn.preprocessing", "pandas")
-
-
-@dataclass
-class Setting:
-    """What every trial of a search needs. `judged` says that a trial waits after each fold to hear whether it goes on."""
-
-    request: StudyRequest
-    prepared: Prepared
-    judged: bool
 
 
 @dataclass
@@ -137,8 +122,15 @@ class _Server:
         self._control.close()
         if self._setting is None or self._kind is None:
             raise AssertionError("a trial was started before its data were loaded")
+        setting = self._setting
         with socket.socket(fileno=channel) as link, link.makefile("rwb") as stream:
-            return evaluate(stream, self._kind, self._setting, message["params"])
+
+            def tell(told: dict[str, Any]) -> None:
+                stream.write(json.dumps(told).encode() + b"\n")
+                stream.flush()
+
+            goes_on = (lambda: stream.readline() == b"go\n") if setting.judged else None
+            return evaluate(self._kind, setting.request, setting.prepared, message["params"], tell, goes_on)
 
     def _reap(self) -> None:
         for pid in list(self._running):
@@ -171,36 +163,6 @@ def _warm_up(kind: ModelType, setting: Setting) -> None:
         )
         dummy.fit(prepared.train, prepared.train_target)
         kind.metrics(dummy, prepared.train, prepared.train_target)
-
-
-class _Ended(Exception):
-    """The search has heard enough of this trial."""
-
-
-def evaluate(stream: BufferedRWPair[Any, Any], kind: ModelType, setting: Setting, params: dict[str, Any]) -> int:
-    """Cross-validate once and tell the search; returns the exit status."""
-
-    def tell(message: dict[str, Any]) -> None:
-        stream.write(json.dumps(message).encode() + b"\n")
-        stream.flush()
-
-    def report(step: int, means: dict[str, float], seconds: float) -> None:
-        tell({"step": step, "means": means, "seconds": seconds})
-        if setting.judged and step < setting.request.folds and stream.readline() != b"go\n":
-            raise _Ended
-
-    try:
-        measured = cross_validate(kind, params, setting.prepared, setting.request, report)
-        tell({"done": measured.metrics})
-    except (_Ended, BrokenPipeError):
-        return 0
-    except MaestroError as error:
-        tell({"problem": error.problem()})
-        return error.exit_code
-    except Exception as error:  # noqa: BLE001 - other people's code: its failure is a fact of this trial
-        tell({"failed": f"{type(error).__name__}: {error}", "trace": traceback.format_exc()[-4000:]})
-        return 1
-    return 0
 
 
 if __name__ == "__main__":

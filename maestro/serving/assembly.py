@@ -10,14 +10,14 @@ from maestro.serving.breaker import CircuitBreaker
 from maestro.serving.graph import arm_names, build_graph
 from maestro.serving.graph._base import Build, GraphNode, Observation
 from maestro.serving.graph.model import ModelNodeRunner
+from maestro.serving.graph.remote import RemoteRunner
+from maestro.serving.graph.remote_http import RemoteClient
 from maestro.serving.loaded import LoadedVersion
 from maestro.serving.metrics import ServerMetrics
 from maestro.serving.sampling import Sampler
 from maestro.serving.served import ServedGraph
 
 if TYPE_CHECKING:
-    import httpx
-
     from maestro.security.statements import Purpose
     from maestro.serving.policies import Policies
 
@@ -34,7 +34,7 @@ def assemble(
     metrics: ServerMetrics,
     observe: Observer,
     spawn: Spawn,
-    client: Callable[[], httpx.AsyncClient],
+    client: RemoteClient,
     policies: Policies | None,
     breaker: Callable[[str], CircuitBreaker],
     sampler: Sampler | None,
@@ -47,7 +47,7 @@ def assemble(
         wanted: what each model node is there for.
         observe: called with each first attempt of an arm.
         spawn: starts work that nobody waits for.
-        client: gives what asks remote nodes.
+        client: asks remote nodes.
         breaker: the circuit breaker of a remote node, by its address.
         sampler: takes some of the rows and answers of each arm.
 
@@ -62,11 +62,7 @@ def assemble(
         if isinstance(node, ModelNode):
             return ModelNodeRunner(name, versions[name], node.timeout_ms / 1000, metrics)
         assert isinstance(node, RemoteNode)  # noqa: S101 - the two kinds of leaf
-        from maestro.serving.graph.remote import (
-            RemoteRunner,  # its library is large, and most graphs have no use for it
-        )
-
-        return RemoteRunner(name, node.url, node.timeout_ms / 1000, client(), breaker(node.url))
+        return RemoteRunner(name, node.url, node.timeout_ms / 1000, client, breaker(node.url))
 
     build = Build(
         graph,

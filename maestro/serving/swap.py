@@ -23,7 +23,7 @@ from maestro.serving.assembly import Observer, assemble
 from maestro.serving.breakers import Breakers
 from maestro.serving.caches import PredictionCache
 from maestro.serving.dataplane import DataPlane
-from maestro.serving.graph.remote import remote_client
+from maestro.serving.graph.remote_http import RemoteClient
 from maestro.serving.graph_changes import GraphChanges
 from maestro.serving.graph_file import identity, parse_graph, read_graph
 from maestro.serving.loaded import LoadedVersion
@@ -132,7 +132,7 @@ class GraphFollower:
         self._attempts: dict[str, asyncio.Task[None]] = {}
         self._again: set[str] = set()
         self._changes = GraphChanges(folder)
-        self._client = remote_client(remote_key)
+        self._client = RemoteClient(remote_key)
         self._background: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -334,7 +334,7 @@ class GraphFollower:
             metrics=self._plane.metrics,
             observe=self._observe,
             spawn=self._spawn,
-            client=lambda: self._client,
+            client=self._client,
             policies=self._policies,
             breaker=lambda address: self._breakers.of(address, address),
             sampler=self._sampler,

@@ -14,7 +14,8 @@ import pytest
 
 from maestro.serving.breaker import Breaker
 from maestro.serving.graph._base import Answer, Call
-from maestro.serving.graph.remote import RemoteRunner, remote_client
+from maestro.serving.graph.remote import RemoteRunner
+from maestro.serving.graph.remote_http import RemoteClient
 from maestro.serving.table import Table
 
 KEYS: list[str | None] = []
@@ -47,7 +48,7 @@ def server() -> Iterator[str]:
 
 def ask(url: str, key: Path | None, *, between: str | None = None) -> list[Answer]:
     async def twice() -> list[Answer]:
-        async with remote_client(key) as client:
+        async with RemoteClient(key) as client:
             runner = RemoteRunner("other", url, 5.0, client, Breaker())
             call = Call(Table(matrix=np.array([[1.0, 2.0]])))
             first = await runner.answer(call)

@@ -41,6 +41,7 @@ from maestro.serving.engine.rate import TABLE_BYTES, RateLimit
 from maestro.serving.engine.relay import RelayControl, RelayFeatures, RelayRuntime
 from maestro.serving.engine.tls import tls_context
 from maestro.serving.graph._base import Observation
+from maestro.serving.graph.remote_http import RemoteClient
 from maestro.serving.loaded import LoadedVersion
 from maestro.serving.metrics import ServerMetrics
 from maestro.serving.protocols.number_rows import NumberRows
@@ -100,7 +101,7 @@ class Worker:
             max_connections=start.max_connections,
             tls=None if start.tls is None else tls_context(Path(start.tls[0]), Path(start.tls[1])),
         )
-        self._client: Any = None
+        self._client = RemoteClient(None if start.remote_key is None else Path(start.remote_key))
         self._loaded: dict[str, LoadedVersion] = {}
         self._prepared: dict[int, ServedGraph] = {}
         self._generations: dict[str, int] = {}
@@ -174,18 +175,11 @@ class Worker:
             metrics=self._metrics,
             observe=self._observe,
             spawn=self._spawn,
-            client=self._asking,
+            client=self._client,
             policies=self._bandits(graph),
             breaker=self._breakers.of,
             sampler=self._sampler,
         )
-
-    def _asking(self) -> Any:
-        if self._client is None:
-            from maestro.serving.graph.remote import remote_client
-
-            self._client = remote_client(None if self._start.remote_key is None else Path(self._start.remote_key))
-        return self._client
 
     def _bandits(self, graph: InferenceGraph) -> Policies | None:
         if self._policies is None and any(isinstance(node, BanditNode) for node in graph.nodes.values()):

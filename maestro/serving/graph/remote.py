@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Generator
-from pathlib import Path
+import math
 from typing import Any
 
-import httpx
+import msgspec
 
 from maestro.core.contract import ModelContract
 from maestro.core.errors import BadInput
@@ -15,28 +13,14 @@ from maestro.observability.tracing import traceparent
 from maestro.serving.breaker import CircuitBreaker
 from maestro.serving.graph._base import Answer, Call
 from maestro.serving.graph.guarded import guarded
+from maestro.serving.graph.remote_http import RemoteClient, RemoteUnheard
 from maestro.serving.runtimes._base import ModelFailed, ModelTimeout
 from maestro.serving.table import Prediction, Table
 
 UNKNOWN_VERSION = "remote"
 
-
-class _Key(httpx.Auth):
-    """Says who asks, by a file that may change."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """One attempt; without the file the other server says what it thinks of it."""
-        with contextlib.suppress(OSError):
-            request.headers["Authorization"] = f"Bearer {self._path.read_text(encoding='utf-8').strip()}"
-        yield request
-
-
-def remote_client(key: Path | None) -> httpx.AsyncClient:
-    """What asks remote nodes, by the key in a file where one is named."""
-    return httpx.AsyncClient(trust_env=False, auth=None if key is None else _Key(key))
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
 
 
 class RemoteRunner:
@@ -44,7 +28,7 @@ class RemoteRunner:
 
     Args:
         url: `http://host/v2/models/NAME[/versions/VERSION]`.
-        client: shared, without retries: an attempt is one attempt.
+        client: shared.
         breaker: of that server, shared by all who ask it.
         version: what metrics call it; the answer's own `model_version` is what callers see.
     """
@@ -54,7 +38,7 @@ class RemoteRunner:
         name: str,
         url: str,
         timeout_s: float,
-        client: httpx.AsyncClient,
+        client: RemoteClient,
         breaker: CircuitBreaker,
         version: str = UNKNOWN_VERSION,
     ) -> None:
@@ -75,39 +59,36 @@ class RemoteRunner:
         return await guarded(self.breaker, f"node {self.name!r} ({self._url})", lambda: self._ask(call))
 
     async def _ask(self, call: Call) -> Answer:
+        parent = traceparent()
         try:
-            parent = traceparent()
-            response = await self._client.post(
+            status, body = await self._client.post(
                 self._url,
-                json={"inputs": tensors(call.table)},
-                timeout=self._timeout_s,
-                headers={"traceparent": parent} if parent else None,
+                _encode({"inputs": tensors(call.table)}),
+                timeout_s=self._timeout_s,
+                headers=(("traceparent", parent),) if parent else (),
             )
-        except httpx.TimeoutException:
+        except TimeoutError:
             raise ModelTimeout(
                 f"node {self.name!r} ({self._url}) did not answer within {self._timeout_s * 1000:.0f} ms",
                 remedy="look at that server, or raise timeout_ms of the node",
             ) from None
-        except (httpx.HTTPError, ValueError) as error:
+        except (RemoteUnheard, ValueError) as error:
             raise ModelFailed(
-                f"node {self.name!r}: {self._url} cannot be asked: {str(error) or type(error).__name__}",
-                remedy="look at that server",
+                f"node {self.name!r}: {self._url} cannot be asked: {error}", remedy="look at that server"
             ) from None
-        if response.status_code in (400, 404, 413, 422):
+        if status in (400, 404, 413, 422):
             raise BadInput(
-                f"node {self.name!r} refused the rows: {_reason(response)}",
+                f"node {self.name!r} refused the rows: {_reason(body)}",
                 field=call.table.where,
                 remedy="correct the rows",
             )
-        if response.status_code != 200:
-            raise ModelFailed(
-                f"node {self.name!r} answered {response.status_code}: {_reason(response)}", remedy="look at that server"
-            )
-        return self._read(response, len(call.table))
+        if status != 200:
+            raise ModelFailed(f"node {self.name!r} answered {status}: {_reason(body)}", remedy="look at that server")
+        return self._read(body, len(call.table))
 
-    def _read(self, response: httpx.Response, rows: int) -> Answer:
+    def _read(self, body: bytes, rows: int) -> Answer:
         try:
-            document = response.json()
+            document = _decode(body)
             output = document["outputs"][0]
             data, shape = output["data"], output["shape"]
             width = 1 if len(shape) < 2 else int(shape[1])
@@ -117,7 +98,7 @@ class RemoteRunner:
             if len(values) != rows:
                 raise ValueError(f"{len(values)} answers for {rows} rows")
             version = str(document.get("model_version") or self.version)
-        except (ValueError, KeyError, IndexError, TypeError) as error:
+        except (msgspec.DecodeError, ValueError, KeyError, IndexError, TypeError) as error:
             raise ModelFailed(
                 f"node {self.name!r} did not answer in the Open Inference Protocol: {error}",
                 remedy="look at that server",
@@ -164,14 +145,16 @@ def _rows(table: Table) -> tuple[tuple[str, ...] | None, list[list[Any]]]:
 
 
 def _tensor(name: str, shape: list[int], datatype: str, data: list[Any]) -> dict[str, Any]:
+    if datatype == "FP64" and not all(map(math.isfinite, data)):
+        raise ValueError("a number is not finite, and JSON has no word for it")
     return {"name": name, "shape": shape, "datatype": datatype, "data": data}
 
 
-def _reason(response: httpx.Response) -> str:
+def _reason(body: bytes) -> str:
     try:
-        document = response.json()
-    except ValueError:
-        return response.text[:200]
+        document = _decode(body)
+    except msgspec.DecodeError:
+        return body.decode(errors="replace")[:200]
     if isinstance(document, dict):
         return str(document.get("detail") or document.get("error") or document)[:300]
     return str(document)[:300]

@@ -1,6 +1,6 @@
 """Run the comparisons: all, or those named.
 
-python -m bench [bandits] [batch] [drift] [hpo] [planned] [queue] [serving] [steady] [streaming] [training]
+python -m bench [bandits] [batch] [cost] [drift] [hpo] [planned] [queue] [router] [serving] [steady] [streaming] [training]
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 COMPARISONS = {
     name: f"bench.{name}" for name in ("bandits", "batch", "drift", "hpo", "planned", "queue", "serving", "streaming", "training")
-} | {"steady": "bench.serving.steady"}  # fmt: skip
+} | {name: f"bench.serving.{name}" for name in ("cost", "router", "steady")}  # fmt: skip
 """Name to the module whose `compare` gives its lines; imported when it is run, since `training` lives in an environment of its own."""
 
 

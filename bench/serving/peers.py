@@ -13,9 +13,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from bench.serving.models import Served
+from bench.serving.models import FEATURES, Served
 
 PROGRAMS = Path(__file__).parent / "programs"
+SHARED_PYTHON = "/usr/bin/python3"
+"""The distribution's Python, which comes with its shared library: Triton's backend loads that."""
 
 
 def _instances(rows: Sequence[Sequence[float]]) -> Any:
@@ -28,6 +30,12 @@ def _open_inference(rows: Sequence[Sequence[float]]) -> Any:
 
 
 _INFER = "/v2/models/m/infer"
+
+
+def _rows_tensor(rows: Sequence[Sequence[float]]) -> Any:
+    document = _open_inference(rows)
+    document["inputs"][0]["name"] = "rows"
+    return document
 
 
 def _listed(answer: Any) -> list[int]:
@@ -49,6 +57,7 @@ class Peer:
     Args:
         table: `limit`, `ours`, `a` or `b`.
         packages: of its environment; empty for ours.
+        python: what its environment is made from, where not any Python will do.
         command: from its Python, the model and the port.
         path: of the route.
         body: from rows.
@@ -63,6 +72,7 @@ class Peer:
     body: Callable[[Sequence[Sequence[float]]], Any] = _instances
     read: Callable[[Any], list[int]] = lambda answer: [int(float(value)) for value in answer["predictions"]]
     environment: dict[str, str] = field(default_factory=dict)
+    python: str = ""
 
 
 def _program(name: str, *extra: str) -> Callable[[str, Served, int], list[str]]:
@@ -103,6 +113,10 @@ def peers() -> list[Peer]:
         Peer("FastAPI, ONNX Runtime", "b", (*web, *onnx), _program("web.py", "onnx")),
         Peer("LitServe, ONNX Runtime", "b", ("litserve", *onnx), _program("lit.py", "onnx")),
         Peer("BentoML, ONNX Runtime", "b", ("bentoml", *onnx), _program("bento.py", "onnx", "batched"), body=_rows, read=_listed),
+        Peer(
+            "Triton, dynamic batching, ONNX Runtime", "b", ("nvidia-pytriton", *onnx), _program("tri.py", "onnx", str(FEATURES)),
+            path=_INFER, body=_rows_tensor, read=_tensor, python=SHARED_PYTHON,
+        ),
         Peer("MLServer, ONNX Runtime", "b", ("mlserver", *onnx), _program("mls.py", "onnx"), path=_INFER, body=_open_inference, read=_tensor),
     ]  # fmt: skip
 
@@ -122,7 +136,7 @@ def python_of(peer: Peer, cache: Path) -> str:
     if marker.is_file() and marker.read_text() == wanted:
         return str(python)
     for command in (
-        ["uv", "venv", "--clear", "--python", sys.executable, str(folder)],
+        ["uv", "venv", "--clear", "--python", peer.python or sys.executable, str(folder)],
         ["uv", "pip", "install", "-q", "--python", str(python), *peer.packages],
     ):
         done = subprocess.run(

@@ -64,7 +64,6 @@ def compare() -> list[str]:
     chosen = os.environ.get(ONLY, "").split(",")
     rows: list[Row] = []
     for kind in KINDS:
-        served = build(kind, cache / "models")
         wanted = [
             peer
             for peer in peers()
@@ -73,6 +72,7 @@ def compare() -> list[str]:
         ours = next(peer for peer in peers() if peer.table == "ours")
         if not wanted:
             continue
+        served = build(kind, cache / "models")
         # What is prepared once per version is no part of a cold start: every later start has the plan.
         with running(ours, served, sys.executable) as (_, port, _):
             for peer in wanted:

@@ -1,4 +1,4 @@
-"""Our server alone, on one core: a long load, a load that comes whether or not it is answered (open loop), and what tracing costs."""
+"""Our server alone, on one core: a long load, a load that comes whether or not it is answered (open loop), and its cold start."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import httpx
-
 from bench.serving.load import Figures, measure, script
 from bench.serving.models import Served, build
 from bench.serving.peers import Peer, peers
@@ -18,7 +16,6 @@ from bench.serving.run import CACHE, CLIENT_CORE, running
 SECONDS = "MAESTRO_BENCH_SECONDS"
 LONG_S = 60
 CONNECTIONS = 64
-COLLECTOR = Path(__file__).parent / "programs" / "collector.py"
 
 
 def compare() -> list[str]:
@@ -33,45 +30,14 @@ def compare() -> list[str]:
     with running(ours, served, sys.executable) as (_, _, first):
         pass
     with running(ours, served, sys.executable) as (_, port, cold):
-        url, lua = f"http://127.0.0.1:{port}{ours.path}", _script(ours, served)
+        url, lua = f"http://127.0.0.1:{port}{ours.path}", one_row(ours, served)
         capacity = measure(url, lua, connections=CONNECTIONS, seconds=seconds, core=CLIENT_CORE)
         lines += [
             _line("closed loop", capacity),
             _line("open loop at half of that", open_loop(url, ours, served, capacity.per_second / 2, seconds)),
             _line(f"closed loop for {LONG_S} s", measure(url, lua, connections=CONNECTIONS, seconds=LONG_S, core=CLIENT_CORE)),
         ]  # fmt: skip
-    lines += [f"cold start to the first right answer: {cold:.2f} s with a plan, {first:.2f} s without", ""]
-    return lines + _tracing(ours, served, seconds)
-
-
-def _tracing(ours: Peer, served: Served, seconds: float) -> list[str]:
-    """Servers with and without, in turns."""
-    collector = subprocess.Popen([sys.executable, str(COLLECTOR)], stdout=subprocess.PIPE, text=True)
-    try:
-        assert collector.stdout is not None  # noqa: S101 - a pipe, by the call above
-        address = collector.stdout.readline().strip()
-        settings = {
-            "without tracing": {},
-            "tracing, as it is set by default": {"OTEL_EXPORTER_OTLP_ENDPOINT": address},
-            "tracing of every request": {"OTEL_EXPORTER_OTLP_ENDPOINT": address, "OTEL_TRACES_SAMPLER": "always_on"},
-        }
-        found: dict[str, list[float]] = {name: [] for name in settings}
-        for _ in range(3):
-            for name, environment in settings.items():
-                with running(ours, served, sys.executable, environment) as (_, port, _):
-                    url, lua = f"http://127.0.0.1:{port}{ours.path}", _script(ours, served)
-                    measure(url, lua, connections=CONNECTIONS, seconds=1, core=CLIENT_CORE)
-                    figures = measure(url, lua, connections=CONNECTIONS, seconds=seconds / 2, core=CLIENT_CORE)
-                    found[name].append(figures.per_second)
-        spans = httpx.get(f"{address}/received", trust_env=False).json()
-    finally:
-        collector.terminate()
-        collector.wait()
-    middle = {name: sorted(values)[1] for name, values in found.items()}
-    base = middle["without tracing"]
-    return [f"{name}: {value:,.0f} requests/s ({value / base - 1:+.1%})" for name, value in middle.items()] + [
-        f"the collector received {spans:,} requests with spans"
-    ]
+    return [*lines, f"cold start to the first right answer: {cold:.2f} s with a plan, {first:.2f} s without"]
 
 
 def open_loop(url: str, ours: Peer, served: Served, rate: float, seconds: float) -> Figures:
@@ -92,7 +58,8 @@ def open_loop(url: str, ours: Peer, served: Served, rate: float, seconds: float)
     return Figures(len(rows) / seconds, times[len(times) // 2], times[int(len(times) * 0.99)], errors, 0.0)
 
 
-def _script(ours: Peer, served: Served) -> Path:
+def one_row(ours: Peer, served: Served) -> Path:
+    """What wrk sends: one row, with its key."""
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {served.token}"}
     return script(served.folder / "one.lua", json.dumps(ours.body(served.rows[:1].tolist())).encode(), headers)
 

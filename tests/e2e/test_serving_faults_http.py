@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.door, pytest.mark.timeout(600)]
 
 SWAPS = 1000
 POLL_S = 0.002
-PAUSE_S = 0.005
+PAUSE_S = 0.002
 CACHED_SWAPS = 300
 CONNECTIONS = 10_000
 KILLS = 8

@@ -7,12 +7,14 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from maestro.clients.home import Home
 from maestro.core.policy import RolloutPolicy
 from maestro.core.principals import PrincipalRole
 from maestro.decisions.assignment import split_accuracy
@@ -21,12 +23,13 @@ from maestro.governance.rollouts.graphs import Arms, single_graph
 from maestro.governance.rollouts.strategies import strategy
 from maestro.serving.target import GraphFileTarget
 from tests.e2e.callers import Callers, load, memory_mib, post_of, read_answer, share, state_figures
-from tests.serving.conftest import ENTITY, Process, Trained, Workshop, eventually, node, split
+from tests.serving.conftest import ENTITY, Process, Trained, Workshop, eventually, node, process_of, split
 
 pytestmark = [pytest.mark.e2e, pytest.mark.door, pytest.mark.timeout(600)]
 
 SECONDS = 20.0
 UNITS = 12_000
+ROUNDS = 1000
 DAY_S = 86_400
 MILLIONS = 2_000_000
 Say = Callable[[str, object], None]
@@ -147,7 +150,7 @@ async def arms_of(port: int, rows: list[list[float]], units: range) -> dict[int,
     return found
 
 
-@pytest.mark.shows("H3", "H5", env="laptop")
+@pytest.mark.shows("H1", "H2", "H3", "H5", env="laptop")
 def test_the_split_is_as_accurate_as_it_is_set_and_nobody_changes_sides(
     workshop: Workshop, models: tuple[Trained, Trained], start: Callable[..., Process], record_property: Say
 ) -> None:
@@ -179,6 +182,62 @@ def test_the_split_is_as_accurate_as_it_is_set_and_nobody_changes_sides(
     moved = asyncio.run(arms_of(port_of(process), rows, range(0, UNITS, 7)))
     assert all(moved[unit] == "b" for unit in moved if arms[unit] == "b")
     assert split_accuracy(Counter(moved.values())["b"], len(moved), 0.5).verdict in {"accurate", "too_few"}
+
+
+async def asked_in_turns(ports: dict[str, int], rows: list[list[float]]) -> dict[str, list[float]]:
+    """Ask each server in its turn, on a few connections to each that are never all busy: the times in seconds."""
+    taken: dict[str, list[float]] = {name: [] for name in ports}
+
+    async def caller(number: int) -> None:
+        pairs = {name: await asyncio.open_connection("127.0.0.1", port) for name, port in ports.items()}
+        for turn in range(ROUNDS):
+            unit = number * ROUNDS + turn
+            request = post_of({"instances": [rows[unit % len(rows)]], "entities": [{ENTITY: unit}]})
+            for name, (reader, writer) in pairs.items():
+                began = time.perf_counter()
+                writer.write(request)
+                status, _, body = await read_answer(reader)
+                taken[name].append(time.perf_counter() - began)
+                assert status == 200, body
+                await asyncio.sleep(0.003)
+        for _, writer in pairs.values():
+            writer.close()
+
+    await asyncio.gather(*(caller(number) for number in range(4)))
+    return taken
+
+
+@pytest.mark.shows("H4", env="laptop")
+def test_neither_a_split_nor_a_router_adds_five_milliseconds(
+    models: tuple[Trained, Trained], record_property: Say, tmp_path: Path
+) -> None:
+    good, other = models
+    shops = {}
+    for name in ("direct", "split", "router"):
+        (tmp_path / name).mkdir()
+        shops[name] = Workshop(Home(tmp_path / name))
+    one = shops["direct"].register("1.0.0", {"model.onnx": good.onnx}, good.contract)
+    shops["direct"].graph({"a": node(one)}, "a")
+    a = shops["split"].register("1.0.0", {"model.onnx": good.onnx}, good.contract)
+    b = shops["split"].register("1.1.0", {"model.onnx": other.onnx}, other.contract, statement="authorisation")
+    shops["split"].graph({"a": node(a), "b": node(b), "ab": split("a", "b", 5000, experiment="e")}, "ab")
+    with ExitStack() as stack:
+
+        def started(name: str) -> Process:
+            return stack.enter_context(process_of(shops[name].home, tmp_path / f"{name}.log")).wait_ready(120)
+
+        processes = {name: started(name) for name in ("direct", "split")}
+        remote = {"type": "remote", "url": f"{processes['direct'].url}/v2/models/m", "timeout_ms": 2000}
+        shops["router"].graph({"a": remote, "b": remote, "ab": split("a", "b", 5000)}, "ab")
+        processes["router"] = started("router")
+        ports = {name: port_of(process) for name, process in processes.items()}
+        taken = asyncio.run(asked_in_turns(ports, good.rows.tolist()))
+    figures = {f"{name}_p99_ms": round(1000 * share(times, 0.99), 2) for name, times in taken.items()}
+    added = {name: share(taken[name], 0.99) - share(taken["direct"], 0.99) for name in ("split", "router")}
+    state_figures(
+        record_property, **figures, **{f"{name}_adds_ms": round(1000 * each, 2) for name, each in added.items()}
+    )
+    assert max(added.values()) <= 0.005
 
 
 class Release:

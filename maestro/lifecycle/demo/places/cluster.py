@@ -6,11 +6,11 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -28,6 +28,8 @@ from maestro.lifecycle.demo.places._base import Pace, Place, Setting, Steps
 from maestro.lifecycle.demo.places.laptop import answer_of
 from maestro.lifecycle.demo.traffic import Caller
 from maestro.training.datasets import Dataset
+
+Answer = TypeVar("Answer")
 
 PLATFORM, SERVING = "ml-platform", "ml-serving"
 _NEEDED = (
@@ -54,6 +56,7 @@ _OWN: dict[str, Steps] = {
 }
 _MODEL = "visits"
 _CALLED = "visits_v1"
+_REGISTRY_S = 120.0
 _ROWS = 2000
 """Of one request that brings features online."""
 
@@ -140,6 +143,9 @@ class InCluster:
             for first in range(0, len(frame), _ROWS):
                 progress.update((at + first / len(frame)) / len(views), f"bringing {view} online")
                 server.write(view, frame[first : first + _ROWS])
+        # the server looks at its registry from time to time
+        key = {sets[_MODEL].entity: 1}
+        patiently(lambda: server.get(_CALLED, [key]), within_s=_REGISTRY_S)
         server.close()
 
     def online(self, service: str, entities: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -243,12 +249,9 @@ class InCluster:
         operator = self.kubectl.secret(PLATFORM, "maestro-operator-key", "token")
         tokens = {"service": operator, "reviewer": self.kubectl.secret(PLATFORM, "maestro-approver-key", "token")}
         api = ApiClient(url, operator)
+        patiently(lambda: api.get("/whoami"))
         for name, kind in (("submitter", "human"), ("agent", "agent")):
-            _patiently(
-                lambda name=name, kind=kind: api.post(
-                    "/principals", {"name": name, "kind": kind, "roles": ["submitter"]}
-                )
-            )
+            api.post("/principals", {"name": name, "kind": kind, "roles": ["submitter"]})
             tokens[name] = api.post(f"/principals/{name}/keys", {"expires_in_s": 6 * 3600})["token"]
         for name, token in tokens.items():
             write_private(self._home.keys / f"{name}.token", token)
@@ -282,14 +285,13 @@ def _sample() -> str:
     return str(next(body["data"]["graph.yaml"] for body in bodies if body["kind"] == "ConfigMap"))
 
 
-def _patiently(ask: Any, within_s: float = 60.0) -> None:
-    """Ask until it is answered: a pod that was replaced leaves its Service some seconds later."""
+def patiently(ask: Callable[[], Answer], within_s: float = 60.0) -> Answer:
+    """The first answer: a pod that was replaced leaves its Service some seconds later, and what was defined is not known at once."""
     deadline = time.monotonic() + within_s
     while True:
         try:
-            ask()
-            return
-        except Unreachable:
+            return ask()
+        except (Unreachable, NotFound):
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.5)

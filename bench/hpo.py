@@ -83,7 +83,7 @@ def optuna_alone(table: Table, seed: int, sampler: Any, pruner: Any) -> list[tup
 
 
 METHODS = (
-    "ours (tpe, median)", "ours (tpe, hyperband)", "ours, cost-aware", "Optuna TPE", "Optuna TPE, Hyperband", "Optuna random", "grid, shuffled",
+    "ours (tpe, median)", "ours (tpe, hyperband)", "ours (tpe, race)", "ours, cost-aware", "Optuna TPE", "Optuna TPE, Hyperband", "Optuna random", "grid, shuffled",
 )  # fmt: skip
 
 
@@ -98,6 +98,7 @@ def played(table: Table, method: str, seed: int) -> tuple[float, bool]:
     if method.startswith("ours"):
         fields: dict[str, dict[str, Any]] = {
             "ours (tpe, hyperband)": {"pruner": "hyperband"},
+            "ours (tpe, race)": {"pruner": "race"},
             "ours, cost-aware": {"cost_weight": WEIGHT},
         }
         return seconds_to(ours(table, seed, **fields.get(method, {}))[0], table.target)

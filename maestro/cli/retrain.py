@@ -30,7 +30,7 @@ def retrain(
     n_jobs: Annotated[int, typer.Option("--n-jobs", min=1, max=16, help="Trials at once.")] = 1,
     folds: Annotated[int, typer.Option(min=2, max=10, help="Folds of the cross-validation.")] = 3,
     sampler: Annotated[str, typer.Option(help="tpe, multivariate_tpe, gp, cmaes, random or grid.")] = "tpe",
-    pruner: Annotated[str, typer.Option(help="median, hyperband or none.")] = "hyperband",
+    pruner: Annotated[str, typer.Option(help="median, hyperband, race or none.")] = "hyperband",
     seed: Annotated[int, typer.Option(min=0, help="Of sampler, folds and models.")] = 0,
     idempotency_key: Annotated[
         str | None, typer.Option(help="The same key goes on where an earlier call ended, and trains nothing twice.")

@@ -41,7 +41,7 @@ TimeBudget = Annotated[
 ]
 TrialTimeout = Annotated[float, typer.Option("--trial-timeout", min=0.001, help="Seconds for one trial at most.")]
 Sampler = Annotated[str, typer.Option("--sampler", help="tpe, multivariate_tpe, gp, cmaes, random or grid.")]
-Pruner = Annotated[str, typer.Option("--pruner", help="median, hyperband or none.")]
+Pruner = Annotated[str, typer.Option("--pruner", help="median, hyperband, race or none.")]
 Backend = Annotated[
     str,
     typer.Option("--backend", help="Where trials run: local (processes), or each a job of kubeflow or trainer."),

@@ -17,7 +17,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit
 
 import httpx
 
@@ -108,7 +107,7 @@ class Tracking:
             import_mlflow()
             from mlflow import MlflowClient
 
-            with self._translated():
+            with self.translated():
                 self._client = MlflowClient(tracking_uri=self.url, registry_uri=self.url)
         return self._client
 
@@ -123,7 +122,7 @@ class Tracking:
         try:
             httpx.get(f"{self.url.rstrip('/')}/health", timeout=5.0).raise_for_status()
         except httpx.HTTPError as error:
-            raise self._unreachable(str(error) or type(error).__name__) from error
+            raise self.unreachable(str(error) or type(error).__name__) from error
 
     def experiment(self, name: str, tags: Mapping[str, str] | None = None) -> str:
         """The id of the experiment `name`, created where there is none.
@@ -131,7 +130,7 @@ class Tracking:
         Raises:
             Conflict: it was deleted in MLflow.
         """
-        with self._translated():
+        with self.translated():
             found = self.client.get_experiment_by_name(name)
             if found is None:
                 location = str(self._artifacts) if self._artifacts is not None else None
@@ -152,7 +151,7 @@ class Tracking:
     def start_run(self, experiment_id: str, name: str, tags: Mapping[str, str], parent: str | None = None) -> str:
         """Open a run, as a child of `parent` where given; returns its id."""
         everything = dict(tags) | ({"mlflow.parentRunId": parent} if parent else {})
-        with self._translated():
+        with self.translated():
             return str(self.client.create_run(experiment_id, run_name=name, tags=everything).info.run_id)
 
     def log(
@@ -165,7 +164,7 @@ class Tracking:
         step: int = 0,
     ) -> None:
         """Add to a run, in one request."""
-        with self._translated():
+        with self.translated():
             client = self.client
             from mlflow.entities import Metric, Param, RunTag
 
@@ -181,7 +180,7 @@ class Tracking:
         self, run_id: str, *, name: str, digest: str, source: Mapping[str, Any], schema: Mapping[str, str], rows: int
     ) -> None:
         """Record the data that a run was trained on; `digest` at most 36 characters."""
-        with self._translated():
+        with self.translated():
             client = self.client
             from mlflow.entities import Dataset, DatasetInput, InputTag
 
@@ -194,28 +193,13 @@ class Tracking:
 
     def log_text(self, run_id: str, text: str, path: str) -> None:
         """Write a small file among the run's artifacts."""
-        with self._translated():
+        with self.translated():
             self.client.log_text(run_id, text, path)
 
     def log_file(self, run_id: str, path: Path, folder: str | None = None) -> None:
         """Copy a file to the run's artifacts."""
-        with self._translated():
+        with self.translated():
             self.client.log_artifact(run_id, str(path), folder)
-
-    def file_uri(self, run_id: str, path: str) -> str:
-        """The address of one of the run's artifacts, for `fetch_file`."""
-        with self._translated("run_id"):
-            return f"{str(self.client.get_run(run_id).info.artifact_uri).rstrip('/')}/{path}"
-
-    def remove_file(self, run_id: str, path: str) -> None:
-        """Delete one of the run's artifacts."""
-        with self._translated("run_id"):
-            client = self.client
-            from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
-            uri = client.get_run(run_id).info.artifact_uri
-            repository: Any = get_artifact_repository(str(uri), tracking_uri=self.url)
-            repository.delete_artifacts(path)
 
     def create_model(
         self,
@@ -228,7 +212,7 @@ class Tracking:
         kind: str,
     ) -> str:
         """Announce a model of a run; returns its id `m-…`, pending until `publish_model`."""
-        with self._translated():
+        with self.translated():
             model = self.client.create_logged_model(
                 experiment_id, name=name, source_run_id=run_id, tags=dict(tags),
                 params={key: str(value)[:500] for key, value in params.items()}, model_type=kind,
@@ -237,7 +221,7 @@ class Tracking:
 
     def publish_model(self, run_id: str, model_id: str, folder: Path) -> str:
         """Upload the model's folder and mark it ready; returns `models:/m-…`."""
-        with self._translated():
+        with self.translated():
             client = self.client
             from mlflow.entities import LoggedModelOutput
 
@@ -248,12 +232,12 @@ class Tracking:
 
     def discard_model(self, model_id: str) -> None:
         """Mark a model whose upload failed."""
-        with self._translated():
+        with self.translated():
             self.client.finalize_logged_model(model_id, "FAILED")
 
     def end_run(self, run_id: str, status: str = "FINISHED") -> None:
         """Close a run: FINISHED, FAILED or KILLED."""
-        with self._translated():
+        with self.translated():
             self.client.set_terminated(run_id, status)
 
     def run(self, run_id: str) -> RunInfo:
@@ -262,12 +246,12 @@ class Tracking:
         Raises:
             NotFound: no such run.
         """
-        with self._translated("run_id"):
+        with self.translated("run_id"):
             return _run_info(self.client.get_run(run_id))
 
     def experiments(self, name: str | None = None) -> list[ExperimentInfo]:
         """The active experiments, or the one called `name`."""
-        with self._translated():
+        with self.translated():
             found = self.client.search_experiments(filter_string=f"name = '{_quoted(name)}'" if name else None)
             return [ExperimentInfo(id=str(item.experiment_id), name=item.name, tags=dict(item.tags)) for item in found]
 
@@ -280,7 +264,7 @@ class Tracking:
         order: str = "attributes.start_time DESC",
     ) -> list[RunInfo]:
         """Runs by MLflow's search syntax, newest first."""
-        with self._translated():
+        with self.translated():
             found = self.client.search_runs(
                 list(experiment_ids), filter_string=where, max_results=limit, order_by=[order]
             )
@@ -292,7 +276,7 @@ class Tracking:
         Raises:
             NotFound: no such run, or it has no such metric.
         """
-        with self._translated("run_id"):
+        with self.translated("run_id"):
             points = self.client.get_metric_history(run_id, metric)
         if not points:
             raise NotFound(
@@ -304,7 +288,8 @@ class Tracking:
         ]
 
     @contextlib.contextmanager
-    def _translated(self, field: str | None = None) -> Iterator[None]:
+    def translated(self, field: str | None = None) -> Iterator[None]:
+        """Tell MLflow's failures as ours."""
         try:
             yield
         except MaestroError:
@@ -320,7 +305,7 @@ class Tracking:
         if isinstance(error, RequestException) and _refused_by_store(str(error)):
             return self._no_artifact(str(error).splitlines()[0])
         if isinstance(error, (RequestException, OperationalError)):
-            return self._unreachable(str(error).splitlines()[0])
+            return self.unreachable(str(error).splitlines()[0])
         if not isinstance(error, MlflowException):
             return error
         text = str(error).splitlines()[0]
@@ -338,7 +323,7 @@ class Tracking:
             or "connection" in text.lower()
             or "database is locked" in text
         ):
-            return self._unreachable(text)
+            return self.unreachable(text)
         return BadInput(f"MLflow: {text}", field=field, remedy="correct the request")
 
     def _no_artifact(self, reason: str) -> Unreachable:
@@ -348,50 +333,12 @@ class Tracking:
             remedy="look after the store's disk, permissions or bucket", component="artifacts",
         )  # fmt: skip
 
-    def _unreachable(self, reason: str) -> Unreachable:
+    def unreachable(self, reason: str) -> Unreachable:
+        """The error of a server that does not answer."""
         return Unreachable(
             f"MLflow at {self.url} does not answer: {reason}",
             remedy="run `make up`, or correct MAESTRO_MLFLOW_URL", component="mlflow",
         )  # fmt: skip
-
-
-def fetch_file(url: str, uri: str, target: Path) -> None:
-    """Copy the artifact at `uri` to a file.
-
-    What the server itself hands out is fetched without MLflow's client, whose import would cost a short-lived process more than the file does.
-
-    Args:
-        url: the tracking address.
-        uri: as `Tracking.file_uri` gave it.
-        target: the file to write.
-
-    Raises:
-        NotFound: it is not there.
-        Unreachable: the server or its store does not answer.
-    """
-    parts = urlsplit(uri)
-    if parts.scheme == "mlflow-artifacts" and url.startswith(("http://", "https://")):
-        server = f"{urlsplit(url).scheme}://{parts.netloc}" if parts.netloc else url.rstrip("/")
-        address = f"{server}/api/2.0/mlflow-artifacts/artifacts/{quote(parts.path.lstrip('/'))}"
-        try:
-            with httpx.stream("GET", address, timeout=60.0) as answer:
-                if answer.status_code == httpx.codes.NOT_FOUND:
-                    raise NotFound(f"MLflow has no file {uri}", field="uri", remedy="check the run in the MLflow UI")
-                if answer.status_code == httpx.codes.OK:
-                    with target.open("wb") as stream:
-                        for block in answer.iter_bytes():
-                            stream.write(block)
-                    return
-        except httpx.HTTPError as error:
-            raise Tracking(url)._unreachable(str(error) or type(error).__name__) from error
-    tracking = Tracking(url)
-    with tracking._translated():
-        tracking.check()
-        import_mlflow()
-        from mlflow.artifacts import download_artifacts
-
-        fetched = Path(download_artifacts(artifact_uri=uri, dst_path=str(target.parent), tracking_uri=url))
-        fetched.replace(target)
 
 
 def _refused_by_store(text: str) -> bool:

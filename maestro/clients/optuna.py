@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import os
-import socket
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from maestro.clients.processes import is_alive, owner
 from maestro.core.errors import BadInput, NotFound, Unreachable
 from maestro.core.model import Model, Time
 
@@ -27,7 +26,7 @@ SAMPLERS = ("tpe", "multivariate_tpe", "gp", "cmaes", "random", "grid")
 NEEDS = {"gp": ("torch", "torch"), "cmaes": ("cmaes", "cmaes")}
 """Samplers that need a package: the module and what installs it."""
 
-PRUNERS = ("median", "hyperband", "none")
+PRUNERS = ("median", "hyperband", "race", "none")
 
 
 class TrialInfo(Model):
@@ -182,7 +181,7 @@ class Studies:
         lease, _, process = str(trial.user_attrs.get(OWNER, "")).rpartition("@")
         if self._lease is not None and lease and lease != self._lease:
             return False
-        return _is_alive(process)
+        return is_alive(process)
 
     def ask(self, study: Study, suggest: Callable[[Trial], dict[str, Any]]) -> tuple[Trial, dict[str, Any]]:
         """A new trial of this process, and the parameters that it tries."""
@@ -343,7 +342,7 @@ def is_exhausted(study: Study) -> bool:
 
 
 def pruner(name: str, *, steps: int) -> BasePruner:
-    """A pruner by name, for trials that report `steps` times.
+    """A pruner by name, for trials that report `steps` times; a race is judged by `maestro.decisions.search_pruning`.
 
     Raises:
         BadInput: it is unknown.
@@ -390,28 +389,6 @@ def trial_info(trial: Any) -> TrialInfo:
         | dict(trial.user_attrs.get(FACTS, {})),
         **{key: value.astimezone() if value is not None else None for key, value in zone.items()},
     )  # fmt: skip
-
-
-def owner() -> str:
-    """Who runs a trial: host and process, with the process's start, so that a reused number is not taken for it."""
-    return f"{socket.gethostname()}:{os.getpid()}:{_started(os.getpid())}"
-
-
-def _started(pid: int) -> str:
-    try:
-        with open(f"/proc/{pid}/stat") as stream:
-            return stream.read().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return ""
-
-
-def _is_alive(text: str) -> bool:
-    host, _, rest = text.partition(":")
-    pid, _, started = rest.partition(":")
-    if host != socket.gethostname():
-        # another machine's trial cannot be judged from here
-        return bool(host)
-    return pid.isdigit() and bool(_started(int(pid))) and _started(int(pid)) == started
 
 
 @contextlib.contextmanager

@@ -17,7 +17,8 @@ import pandas as pd
 import pytest
 
 from maestro.clients.mlflow import Tracking
-from maestro.clients.optuna import NEEDS, OWNER, Studies, owner
+from maestro.clients.optuna import NEEDS, OWNER, Studies
+from maestro.clients.processes import owner
 from maestro.core.contract import Feature
 from maestro.core.errors import BadInput, NotFound, Unreachable
 from maestro.core.jobs import DataSpec
@@ -122,7 +123,7 @@ def test_the_same_seed_tries_the_same(studies: Studies, prepared: Prepared) -> N
 @pytest.mark.parametrize(
     ("sampler", "pruner"),
     [
-        ("tpe", "median"), ("tpe", "hyperband"), ("tpe", "none"), ("random", "median"), ("grid", "none"), ("grid", "hyperband"),
+        ("tpe", "median"), ("tpe", "hyperband"), ("tpe", "race"), ("tpe", "none"), ("random", "median"), ("grid", "none"), ("grid", "hyperband"),
         ("multivariate_tpe", "median"), ("cmaes", "none"), ("gp", "none"),
     ],
 )  # fmt: skip

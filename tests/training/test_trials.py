@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from maestro.clients.mlflow import Tracking, fetch_file
+from maestro.clients.mlflow import Tracking
+from maestro.clients.mlflow_files import fetch_file
 from maestro.core.errors import BadInput, NotFound
 from maestro.training.backends import LocalBackend
 from maestro.training.models import model_type

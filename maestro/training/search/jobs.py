@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from maestro.clients.mlflow import Tracking
+from maestro.clients.mlflow_files import file_uri, remove_file
 from maestro.core.errors import MaestroError, NotFound, Unreachable
 from maestro.core.jobs import JobRequest, Resources
 from maestro.training.backends import Attempt, BackendStatus, Phase, TrainingBackend
@@ -130,7 +131,7 @@ class TrialJobs:
             # the same data under the same name: trials of an earlier process may be reading them
             named = path.rename(path.with_name(f"{digest.removeprefix('sha256:')[:16]}.parquet"))
             self._tracking.log_file(self._run_id, named, _FOLDER)
-        self._frame = Frame(uri=self._tracking.file_uri(self._run_id, f"{_FOLDER}/{named.name}"), digest=digest)
+        self._frame = Frame(uri=file_uri(self._tracking, self._run_id, f"{_FOLDER}/{named.name}"), digest=digest)
 
     def start(self, number: int, params: dict[str, Any], timeout_s: float) -> None:
         """Submit a trial's job, unless it was submitted before.
@@ -190,7 +191,7 @@ class TrialJobs:
         self._release()
         with self._told_when_away(None):
             if self._frame is not None and not studies_of(self._backend).get(self._origin.study_id, ()):
-                self._tracking.remove_file(self._run_id, f"{_FOLDER}/{self._frame.uri.rpartition('/')[2]}")
+                remove_file(self._tracking, self._run_id, f"{_FOLDER}/{self._frame.uri.rpartition('/')[2]}")
         self._backend.close()
 
     def _attempt(self, number: int, params: dict[str, Any], timeout_s: float) -> Attempt:

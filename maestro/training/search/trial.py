@@ -162,7 +162,7 @@ def _fit(spec: TrialSpec, folder: Path, channel: int) -> int:
 
 
 def _measured(spec: TrialSpec, folder: Path, tell: Callable[[dict[str, Any]], None]) -> int:
-    from maestro.clients.mlflow import fetch_file
+    from maestro.clients.mlflow_files import fetch_file
     from maestro.training.models import model_type
     from maestro.training.search.objective import evaluate
 

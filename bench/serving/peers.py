@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -114,7 +115,7 @@ def peers() -> list[Peer]:
         Peer("LitServe, ONNX Runtime", "b", ("litserve", *onnx), _program("lit.py", "onnx")),
         Peer("BentoML, ONNX Runtime", "b", ("bentoml", *onnx), _program("bento.py", "onnx", "batched"), body=_rows, read=_listed),
         Peer(
-            "Triton, dynamic batching, ONNX Runtime", "b", ("nvidia-pytriton", *onnx), _program("tri.py", "onnx", str(FEATURES)),
+            "Triton, dynamic batching, ONNX Runtime", "b", ("nvidia-pytriton>=0.5.10", onnx[0], "numpy<2"), _program("tri.py", "onnx", str(FEATURES)),
             path=_INFER, body=_rows_tensor, read=_tensor, python=SHARED_PYTHON,
         ),
         Peer("MLServer, ONNX Runtime", "b", ("mlserver", *onnx), _program("mls.py", "onnx"), path=_INFER, body=_open_inference, read=_tensor),
@@ -130,7 +131,8 @@ def python_of(peer: Peer, cache: Path) -> str:
     if not peer.packages:
         return sys.executable
     wanted = json.dumps(peer.packages)
-    folder = cache / f"{peer.packages[0].partition('[')[0]}-{hashlib.sha256(wanted.encode()).hexdigest()[:8]}"
+    name = re.split("[^a-z-]", peer.packages[0])[0]
+    folder = cache / f"{name}-{hashlib.sha256(wanted.encode()).hexdigest()[:8]}"
     python = folder / "bin" / "python"
     marker = folder / "installed.json"
     if marker.is_file() and marker.read_text() == wanted:

@@ -56,8 +56,7 @@ class Studies:
 
     Args:
         url: the storage.
-        lease: names the right by which trials are run, where only one process at a time has it: those of another lease are then known to be
-            left behind, on whatever machine they ran.
+        lease: names the right by which trials are run, where one process at a time has it: those of another lease were left behind.
     """
 
     def __init__(self, url: str, lease: str | None = None) -> None:

@@ -144,6 +144,8 @@ def test_an_example_trains_and_a_killed_worker_changes_nothing(
     example.end()
 
 
+SMALL = {"requests": {"cpu": "200m", "memory": "256Mi"}, "limits": {"cpu": "1", "memory": "1Gi"}}
+"""What a node of two cores has left beside the platform; two of them fit its quota."""
 TEMPLATES = {
     "tensorflow": ("tfjob", "tensorflow-training-job-chief-0", "replicas in sync: 2"),
     "pytorch": ("pytorchjob", "pytorch-training-job-master-0", "rank 0 of 2"),
@@ -156,11 +158,7 @@ def test_a_template_as_it_is_finds_its_replicas(installed: Installation, name: s
     kind, leader, expected = TEMPLATES[name]
     body = yaml.safe_load((ROOT / f"training/templates/{name}-training-job.yaml").read_text())
     for replica in body["spec"].get("tfReplicaSpecs", body["spec"].get("pytorchReplicaSpecs", {})).values():
-        # two of a small node's quota
-        replica["template"]["spec"]["containers"][0]["resources"] = {
-            "requests": {"cpu": "200m", "memory": "256Mi"},
-            "limits": {"cpu": "1", "memory": "1Gi"},
-        }
+        replica["template"]["spec"]["containers"][0]["resources"] = SMALL
     of = (kind, body["metadata"]["name"], "-n", TRAINING)
     kubectl("delete", *of, "--ignore-not-found", "--wait=true")
     kubectl("apply", "-f", "-", given=json.dumps(body))
@@ -172,8 +170,10 @@ def test_a_template_as_it_is_finds_its_replicas(installed: Installation, name: s
 @pytest.mark.shows("B2", "B46", env="cluster")
 def test_the_template_of_a_plain_job_trains(installed: Installation) -> None:
     of = ("generic-training-job", "-n", "ml-training")
+    *around, body = yaml.safe_load_all((ROOT / "training/templates/generic-training-job.yaml").read_text())
+    body["spec"]["template"]["spec"]["containers"][0]["resources"] = SMALL
     kubectl("delete", "job", *of, "--ignore-not-found", "--wait=true")
-    kubectl("apply", "-f", "training/templates/generic-training-job.yaml")
+    kubectl("apply", "-f", "-", given=yaml.safe_dump_all([*around, body]))
     kubectl("wait", "--for=condition=complete", f"job/{of[0]}", *of[1:], "--timeout=110s")
     told = kubectl("logs", *of[1:], f"job/{of[0]}")
     assert float(told.rpartition("accuracy")[2]) > 0.9

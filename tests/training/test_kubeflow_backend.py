@@ -24,6 +24,7 @@ from maestro.training.backends.trainer import Trainer
 from maestro.training.manifests.frameworks import FRAMEWORKS, framework
 from maestro.training.manifests.kubeflow import counts, render
 from maestro.training.manifests.naming import object_name
+from maestro.training.manifests.pod import attempt_file
 from tests.training.conftest import request_for
 
 OPTIONS = ClusterTraining(home_claim="maestro-home", environment={"MLFLOW_TRACKING_URI": "http://mlflow:5000"})
@@ -91,6 +92,13 @@ def test_a_job_with_gpus_asks_for_them_and_may_go_where_they_are(tmp_path: Path)
     (tmp_path / "pytorch-training-job.yaml").write_text(yaml.safe_dump(document))
     (pod,) = pods_of(render(attempt_of(resources=held), OPTIONS.model_copy(update={"templates": tmp_path})))
     assert pod["spec"]["tolerations"] == [site, own]
+
+
+def test_a_pod_reads_what_it_needs_and_no_more() -> None:
+    attempt = attempt_of().model_copy(update={"labels": {"maestro.dev/trial": "3"}})
+    read = Attempt.model_validate_json(attempt_file(attempt))
+    assert (read.handle, read.folder, read.environment, read.labels) == (attempt.handle, Path("/attempt"), {}, {})
+    assert render(attempt, OPTIONS)["metadata"]["labels"]["maestro.dev/trial"] == "3"
 
 
 def test_rendering_again_gives_the_same() -> None:

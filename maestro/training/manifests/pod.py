@@ -33,9 +33,9 @@ def command(attempt: Attempt) -> list[str]:
 
 
 def attempt_file(attempt: Attempt) -> str:
-    """`attempt.json` as the pod reads it."""
+    """`attempt.json` as the pod reads it; what only its objects need stays out, so that an image of another version reads it, too."""
     moved = attempt.model_copy(update={"folder": FOLDER, "environment": {}})
-    return moved.model_dump_json(by_alias=True)
+    return moved.model_dump_json(by_alias=True, exclude={"labels"})
 
 
 def environment(attempt: Attempt, options: ClusterTraining) -> list[dict[str, str]]:

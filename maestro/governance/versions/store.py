@@ -71,8 +71,9 @@ class VersionStore:
         values["manifest"] = version.manifest.document()
         values["contract"] = version.contract.document()
         insert_or_skip = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-        added = connection.execute(insert_or_skip(model_versions).values(**values).on_conflict_do_nothing())
-        return added.rowcount == 1
+        adding = insert_or_skip(model_versions).values(**values).on_conflict_do_nothing()
+        # the rows that were counted are not told by every driver; those that came back are
+        return connection.execute(adding.returning(model_versions.c.version)).first() is not None
 
     def of_run(self, connection: Connection, model: str, run_id: str) -> ModelVersion | None:
         """The version of `model` that came from a run."""

@@ -111,6 +111,8 @@ def test_concurrent_registrations_get_numbers_of_their_own(kit_on_each: Kit) -> 
         thread.join()
     assert len(found) == 5
     assert len({version.version for version in found}) == len({version.run_id for version in found}) == 4
+    # each is told of once
+    assert _events(kit, "version.registered") == 4
 
 
 def test_what_is_missing_is_named(kit: Kit) -> None:

@@ -46,6 +46,7 @@ class Setting:
         home: keys, trust policy and `state.json` by which the platform is found, and the data that the callers are drawn from.
         model: the model's name.
         pace: how fast it is.
+        draws: whether commands can draw Evidently's report.
         own_steps: steps that only this place can show, by the module after which they come.
     """
 
@@ -53,6 +54,7 @@ class Setting:
     home: Home
     model: str
     pace: Pace
+    draws: bool = True
     own_steps: Mapping[str, Steps] = field(default_factory=dict)
 
 

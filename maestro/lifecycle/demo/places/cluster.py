@@ -88,7 +88,9 @@ class InCluster:
         self.kubectl = Kubectl()
         traffic = {"requests_per_s": 220.0, "labelled_per_s": 200.0}
         model = f"{_MODEL}-{secrets.token_hex(3)}"
-        self.setting = Setting("a Kubernetes cluster", home, model, Pace(250.0, traffic, patience=4.0), _OWN)
+        self.setting = Setting(
+            "a Kubernetes cluster", home, model, Pace(250.0, traffic, patience=4.0), draws=False, own_steps=_OWN
+        )
         self._home = home
         self._replace = replace
         self._repository: FeatureRepository | None = None

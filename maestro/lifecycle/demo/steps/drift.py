@@ -26,8 +26,8 @@ def run(stage: Stage) -> Outcome:
     reference, control, shifted = _tables(stage)
     calm = _monitor(stage, reference, control, "visits-control")
     stage.progress.update(0.4, "comparing the shifted traffic, drawing Evidently's report")
-    report = (stage.out / "drift.html").resolve()
-    found = _monitor(stage, reference, shifted, "visits", "--report", str(report))
+    report = (stage.out / "drift.html").resolve() if stage.place.setting.draws else None
+    found = _monitor(stage, reference, shifted, "visits", *(("--report", str(report)) if report else ()))
     drifted = sorted(column["column"] for column in found["verdict"]["columns"] if column["drift"])
     rows = [
         (
@@ -41,8 +41,11 @@ def run(stage: Stage) -> Outcome:
     return Outcome(
         f"drift in {', '.join(drifted)} ({len(drifted)} of {len(rows)} features), {len(alerts)} alerts; the control is silent",
         set(drifted) == set(_SHIFTED) and bool(alerts) and not calm["drift"] and not calm["alerts"],
-        str(report),
-        sections=(html_table(columns, rows), f'<p><a href="{report.name}">Evidently report</a></p>'),
+        str(report or "maestro drift list"),
+        sections=(
+            html_table(columns, rows),
+            *([f'<p><a href="{report.name}">Evidently report</a></p>'] if report else []),
+        ),
         facts={"drifted": drifted, "alerts": len(alerts)},
     )
 

@@ -15,6 +15,13 @@ from tests.training.examples.files import write_cifar10, write_mnist
 pytestmark = [pytest.mark.frameworks, pytest.mark.timeout(300)]
 
 
+def loss_of(printed: str) -> float:
+    """Of the first epoch that is told."""
+    found = re.search(r"loss ([0-9.]+)", printed)
+    assert found, printed
+    return float(found[1])
+
+
 @pytest.mark.shows("B44", "B46", env="laptop")
 def test_mnist_prints_what_was_promised_and_learns() -> None:
     printed = script("train_mnist.py", "--epochs", 2)
@@ -60,11 +67,33 @@ def test_two_workers_train_cifars_network_to_the_loss_of_one(tmp_path: Path) -> 
         printed = script("train_cifar10.py", *flags, "--workers", workers)
         assert "CIFAR-10 from" in printed
         assert (f"device: cpu × {workers} workers" in printed) == (workers == 2)
-        found = re.search(r"loss ([0-9.]+)", printed)
-        assert found
-        losses.append(float(found[1]))
+        losses.append(loss_of(printed))
     # the gradient of a step is that of the whole batch, however many share it
-    assert losses[0] == pytest.approx(losses[1], abs=0.05)
+    assert losses[0] == pytest.approx(losses[1], abs=2e-4)
+
+
+@pytest.mark.shows("B5", "B10", env="laptop")
+def test_two_workers_killed_in_mid_epoch_tell_the_loss_of_two_that_were_not(tmp_path: Path) -> None:
+    write_cifar10(tmp_path, rows=320)
+    flags = (
+        "--epochs",
+        1,
+        "--batch-size",
+        32,
+        "--threads",
+        1,
+        "--data-dir",
+        tmp_path,
+        "--workers",
+        2,
+        "--checkpoint-steps",
+        2,
+    )
+    whole = script("train_cifar10.py", *flags)
+    kept = killed_after_a_checkpoint("train_cifar10.py", tmp_path / "kept", *flags)
+    resumed = script("train_cifar10.py", *flags, "--checkpoint-dir", tmp_path / "kept")
+    assert re.search(rf"going on from the checkpoint after step {kept}$", resumed, re.MULTILINE)
+    assert loss_of(resumed) == loss_of(whole)
 
 
 @pytest.mark.shows("B45", "B46", env="laptop")

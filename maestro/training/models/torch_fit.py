@@ -92,8 +92,8 @@ def fit_module(
     optimiser = torch.optim.AdamW(module.parameters(), lr=how.lr, weight_decay=how.decay)
     steps = max(1, (len(inputs) + how.batch - 1) // how.batch)
     done, total, rows_done = _restore(module, optimiser, checkpoints)
-    if done % steps == 0:
-        # saved at the end of an epoch: the next one begins its own mean
+    if done % steps == 0 or not group.leads:
+        # saved at the end of an epoch: the next one begins its own mean; elsewhere the first worker goes on with the sums of all
         total, rows_done = 0.0, 0
     resumed = done
     wrapped = _wrap(module, group, how.device)
@@ -123,8 +123,9 @@ def fit_module(
                 optimiser.step()
                 done += 1
                 if checkpoints is not None and done % how.every == 0 and done < steps * how.epochs:
-                    checkpoints.save(done, _state(module, optimiser, total, rows_done))
-            mean = _mean(total, rows_done, group, how.device)
+                    checkpoints.save(done, _state(module, optimiser, *_of_group(total, rows_done, group, how.device)))
+            summed, counted = _of_group(total, rows_done, group, how.device)
+            mean = summed / max(counted, 1)
             if not np.isfinite(mean):
                 raise BadInput(f"the loss became {mean}", field="--lr", remedy="lower the learning rate")
             if told is not None:
@@ -172,14 +173,15 @@ def _wrap(module: Any, group: Group, device: str) -> Any:
     return DistributedDataParallel(module)
 
 
-def _mean(total: float, rows: int, group: Group, device: str) -> float:
-    """Of the losses of all workers' rows."""
+def _of_group(total: float, rows: int, group: Group, device: str) -> tuple[float, int]:
+    """The sums of all workers."""
+    if group.world == 1:
+        return total, rows
     import torch
 
     sums = torch.tensor([total, float(rows)], dtype=torch.float64, device=device)
-    if group.world > 1:
-        torch.distributed.all_reduce(sums)
-    return float(sums[0] / max(float(sums[1]), 1.0))
+    torch.distributed.all_reduce(sums)
+    return float(sums[0]), int(sums[1])
 
 
 def _state(module: Any, optimiser: Any, total: float, rows: int) -> bytes:

@@ -40,15 +40,17 @@ def compare() -> list[str]:
     return [*lines, f"cold start to the first right answer: {cold:.2f} s with a plan, {first:.2f} s without"]
 
 
-def open_loop(url: str, ours: Peer, served: Served, rate: float, seconds: float) -> Figures:
-    """Requests at a steady rate over all connections, answered or not, by h2load."""
+def open_loop(
+    url: str, ours: Peer, served: Served, rate: float, seconds: float, connections: int = CONNECTIONS
+) -> Figures:
+    """Requests at a steady rate over all connections, answered or not, by h2load: the connections send in step, as many at once as there are."""
     body = served.folder / "open.json"
     body.write_text(json.dumps(ours.body(served.rows[:1].tolist())))
     log = served.folder / "open.log"
     log.unlink(missing_ok=True)
-    each = max(1, round(rate / CONNECTIONS))
+    each = max(1, round(rate / connections))
     subprocess.run(
-        ["taskset", "-c", str(CLIENT_CORE), "h2load", "--h1", f"-c{CONNECTIONS}", "-t1", f"-D{seconds:.0f}", f"--rps={each}", "-d", str(body),
+        ["taskset", "-c", str(CLIENT_CORE), "h2load", "--h1", f"-c{connections}", "-t1", f"-D{seconds:.0f}", f"--rps={each}", "-d", str(body),
          "-H", "content-type: application/json", "-H", f"authorization: Bearer {served.token}", f"--log-file={log}", url],
         capture_output=True, check=True,
     )  # fmt: skip

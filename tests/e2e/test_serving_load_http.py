@@ -70,7 +70,6 @@ def test_single_rows_are_answered_by_the_thousand_a_second(
     lines = httpx.get(f"{process.url}/metrics", trust_env=False).text.splitlines()
     (counted,) = [line for line in lines if line.startswith('maestro_responses_total{status="200"}')]
     assert float(counted.rpartition(" ")[2]) == len(warm) + len(taken), "as many as were asked"
-    )
 
 
 @pytest.mark.shows("G4", env="laptop")

@@ -10,23 +10,12 @@ import httpx
 import pytest
 
 from maestro.clients.kubernetes.objects import Cluster
+from maestro.lifecycle.demo.steps.operator_job import PROGRAM
 from tests.cluster.platform_stage import kubectl, until
 from tests.node.installation import Installation
 from tests.node.reaching import Api, forwarded, inside, run_of
 
 pytestmark = [pytest.mark.node, pytest.mark.timeout(900)]
-
-DIGITS = """
-import json, os, pathlib
-from sklearn.datasets import load_digits
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import train_test_split
-x, y = load_digits(return_X_y=True)
-x, x_test, y, y_test = train_test_split(x / 16, y, test_size=0.3, random_state=0)
-model = LogisticRegression(max_iter=200).fit(x, y)
-print("rank", os.environ["RANK"], "of", os.environ["WORLD_SIZE"], flush=True)
-pathlib.Path(os.environ["MAESTRO_OUTPUT"], "metrics.json").write_text(json.dumps({"accuracy": model.score(x_test, y_test)}))
-"""
 
 
 @pytest.mark.shows("B11", "B22", "D1", "D7", "A1", "A5", env="cluster")
@@ -66,7 +55,7 @@ def test_the_training_operator_trains_what_the_api_was_asked_for(
     began = time.monotonic()
     job = api.post("/ai/training/jobs/start", {
         "name": f"digits-{framework}-{time.time_ns()}", "model_type": "command", "backend": "kubeflow", "framework": framework,
-        "data": {"feature_service": "none"}, "params": {"command": ["python", "-c", DIGITS]},
+        "data": {"feature_service": "none"}, "params": {"command": ["python", "-c", PROGRAM]},
         "resources": {"cpu": 0.5, "memory": "1Gi"},
     })["id"]  # fmt: skip
     seen = until(

@@ -44,7 +44,7 @@ class _Running:
 
 
 class Search:
-    """The loop: asks for trials, starts them while time, money and sense allow it, judges their steps, tells their ends."""
+    """One run of the loop; `stopped` says why it ended before its trials were used up."""
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -138,21 +138,21 @@ class InCluster:
         there = {item["name"]: item["version"] for item in told["datasets"]}
         if wrong := [name for name, item in sets.items() if there.get(name) != item.version]:
             raise NegativeVerdict(f"the worker's data are others than here: {', '.join(wrong)}")
-        server = FeatureServer(self._url("features"))
         views = self.features().info(_CALLED).views
-        for at, view in enumerate(views):
-            frame = self.features().newest(view)
-            for first in range(0, len(frame), _ROWS):
-                progress.update((at + first / len(frame)) / len(views), f"bringing {view} online")
-                server.write(view, frame[first : first + _ROWS])
-        # the server looks at its registry from time to time
-        key = {sets[_MODEL].entity: 1}
-        patiently(lambda: server.get(_CALLED, [key]), within_s=_REGISTRY_S)
-        server.close()
+        with closing(FeatureServer(self._url("features"))) as server:
+            for at, view in enumerate(views):
+                frame = self.features().newest(view)
+                for first in range(0, len(frame), _ROWS):
+                    progress.update((at + first / len(frame)) / len(views), f"bringing {view} online")
+                    server.write(view, frame[first : first + _ROWS])
+            # the server looks at its registry from time to time
+            key = {sets[_MODEL].entity: 1}
+            patiently(lambda: server.get(_CALLED, [key]), within_s=_REGISTRY_S)
 
     def online(self, service: str, entities: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """From the feature server."""
-        return FeatureServer(self._url("features")).get(service, entities)
+        with closing(FeatureServer(self._url("features"))) as server:
+            return server.get(service, entities)
 
     def equipped(self, service: str, callers: Sequence[Caller]) -> Sequence[Caller]:
         """With their features: model servers in a cluster look nothing up, so callers ask the feature server first."""

@@ -13,7 +13,7 @@ from maestro.lifecycle.demo.report import html_table
 from maestro.lifecycle.demo.stage import Stage
 
 _NAMESPACE = "kubeflow-training"
-_PROGRAM = """
+PROGRAM = """
 import json, os, pathlib
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
@@ -31,7 +31,7 @@ def run(stage: Stage) -> Outcome:
     place = in_cluster(stage.place)
     body: dict[str, Any] = {
         "name": "digits", "model_type": "command", "backend": "kubeflow", "framework": "pytorch", "timeout_s": 600,
-        "data": {"feature_service": "none"}, "params": {"command": ["python", "-c", _PROGRAM]},
+        "data": {"feature_service": "none"}, "params": {"command": ["python", "-c", PROGRAM]},
         "resources": {"cpu": 0.5, "memory": "1Gi"},
     }  # fmt: skip
     began = time.monotonic()

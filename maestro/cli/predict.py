@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,7 +11,7 @@ import typer
 
 from maestro.cli.console import JsonFlag, emit, out, progress
 from maestro.clients.home import Home
-from maestro.core.errors import MaestroError
+from maestro.core.errors import BadInput, MaestroError
 from maestro.core.settings import settings
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, help="Predict for every row of a table.")
@@ -36,11 +37,18 @@ def predict(
     ] = None,
     part_rows: Annotated[int, typer.Option(min=1, help="Rows in a part, about; whole row groups.")] = 131_072,
     environment: Annotated[str, typer.Option(help="The environment whose statements count.")] = "production",
+    versions_from: Annotated[
+        str | None, typer.Option(help="Address of the control plane: the version is fetched there if it is not here.")
+    ] = None,
+    key: Annotated[
+        Path | None, typer.Option(help="File with the API key for --versions-from; by default MAESTRO_API_KEY.")
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Predict for every row. Run again after an interruption, it goes on where it was."""
     from maestro.serving.batch.run import BatchModel, Share
     from maestro.serving.batch.run import predict as run
+    from maestro.serving.fetching import fetch_version
     from maestro.serving.prepare.run import prepare
     from maestro.serving.prepare.version import taken_in
     from maestro.serving.runtimes import has_original
@@ -49,6 +57,8 @@ def predict(
     options = settings()
     home = Home.of(options)
     share = None if shard is None else Share.parse(shard)
+    if versions_from is not None:
+        fetch_version(home, model, versions_from.rstrip("/"), _token(key))
     with (
         progress("taking the version in") as bar,
         taken_in(home, options, model, need="production", environment=environment) as version,
@@ -84,6 +94,15 @@ def predict(
         "complete": result.complete,
     }
     emit(document, as_json=as_json, human=lambda: _show(document))
+
+
+def _token(key: Path | None) -> str:
+    if key is None:
+        return os.environ.get("MAESTRO_API_KEY", "")
+    try:
+        return key.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{key}: {error}", field="key", remedy="name a file that holds an API key") from None
 
 
 def _show(document: dict[str, Any]) -> None:

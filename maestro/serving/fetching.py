@@ -8,11 +8,12 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterable
+from urllib.parse import quote
 
 import httpx
 
 from maestro.clients.home import Home
-from maestro.core.errors import Unreachable
+from maestro.core.errors import BadInput, Unreachable
 from maestro.core.graph import ModelNode
 from maestro.serving.graph_file import parse_graph
 from maestro.serving.unpacking import unpack
@@ -53,6 +54,35 @@ def fetch_versions(home: Home, nodes: Iterable[ModelNode], url: str, token: str)
         for node in lacking:
             _bring(client, home, node)
     return [f"{node.model}@{node.version}" for node in lacking]
+
+
+def fetch_version(home: Home, name: str, url: str, token: str) -> None:
+    """Bring one version that the home lacks, as the control plane has it; whoever uses it checks its statements, which say what it may be used for.
+
+    Args:
+        name: `MODEL@VERSION`.
+
+    Raises:
+        BadInput: the name has no version: shares of one job must not take different ones.
+        Unreachable, Malformed, TooLarge, Untrusted: as in `fetch_versions`.
+    """
+    model, _, version = name.partition("@")
+    if not model or not version:
+        raise BadInput(f"{name[:200]!r} names no version", field="model", remedy="give NAME@VERSION")
+    try:
+        answer = httpx.get(
+            f"{url}/versions/{quote(model, safe='')}/{quote(version, safe='')}",
+            headers={"Authorization": f"Bearer {token}"}, timeout=60,
+        )  # fmt: skip
+        answer.raise_for_status()
+        pinned = {"type": "model", "model": model, "version": version, "digest": answer.json()["digest"]}
+        node = ModelNode.model_validate(pinned)
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError) as error:
+        raise Unreachable(
+            f"the control plane does not tell of {name[:200]}: {str(error) or type(error).__name__}",
+            remedy="see maestro versions show, and the key that is given", component="api",
+        ) from None  # fmt: skip
+    fetch_versions(home, [node], url, token)
 
 
 def _lacking(home: Home, nodes: Iterable[ModelNode]) -> list[ModelNode]:

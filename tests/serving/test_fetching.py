@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import tarfile
 import threading
@@ -13,10 +14,10 @@ import pytest
 
 from maestro.clients.home import Home
 from maestro.core.clock import SystemClock
-from maestro.core.errors import Unreachable, Untrusted
+from maestro.core.errors import BadInput, Unreachable, Untrusted
 from maestro.governance.versions.archive import pack
-from maestro.security.quarantine import take_in
-from maestro.serving.fetching import fetch_versions, wanted
+from maestro.security.quarantine import read_manifest, take_in
+from maestro.serving.fetching import fetch_version, fetch_versions, wanted
 from maestro.serving.sample import write_sample
 
 
@@ -35,9 +36,15 @@ def url(source: Home) -> Iterator[str]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            _, _, model, version, _ = self.path.split("/")
+            _, _, model, version, *archive = self.path.split("/")
             known = self.headers.get("Authorization") == "Bearer mk_1"
-            body = b"".join(pack(source.version(model, version))) if known else b"no"
+            folder = source.version(model, version)
+            if not known:
+                body = b"no"
+            elif archive:
+                body = b"".join(pack(folder))
+            else:
+                body = json.dumps({"digest": read_manifest(folder).content_digest()}).encode()
             self.send_response(200 if known else 401)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -74,6 +81,23 @@ def test_what_a_graph_names_is_brought_once_and_whole(source: Home, empty: Home,
 def test_without_the_key_nothing_is_left_behind(empty: Home, url: str) -> None:
     with pytest.raises(Unreachable, match="401"):
         fetch_versions(empty, wanted(empty), url, "mk_2")
+    assert len(wanted(empty)) == 1
+
+
+def test_a_version_is_brought_by_its_name(empty: Home, url: str) -> None:
+    fetch_version(empty, "sample@1.0.0", url, "mk_1")
+    assert wanted(empty) == []
+
+
+def test_a_name_needs_its_version(empty: Home, url: str) -> None:
+    with pytest.raises(BadInput, match="names no version"):
+        fetch_version(empty, "sample", url, "mk_1")
+
+
+@pytest.mark.parametrize(("key", "address"), [("mk_2", None), ("mk_1", "http://127.0.0.1:1"), ("mk_1", "nowhere")])
+def test_a_version_that_nobody_gives(empty: Home, url: str, key: str, address: str | None) -> None:
+    with pytest.raises(Unreachable, match=r"does not tell of sample@1\.0\.0"):
+        fetch_version(empty, "sample@1.0.0", address or url, key)
     assert len(wanted(empty)) == 1
 
 

@@ -160,8 +160,14 @@ def test_the_cluster_is_left_as_it_was(node: Cluster, story: Story) -> None:
 
 
 def test_the_event_log_is_that_of_a_laptop(story: Story, tmp_path: Path) -> None:
-    """Each rollout's projection (formats.md); versions stand by the job that made them."""
+    """Each rollout's projection, versions standing by the job that made them. Whether a first look at a rung finds too little evidence, or is late enough
+    to find enough, is a matter of milliseconds: what nobody could say yet is left out."""
     here = told(tmp_path)
     assert here.result["as_expected"] is True, here.said
     assert len(here.result["projections"]) == 4
-    assert story.result["projections"] == here.result["projections"]
+    assert settled(story) == settled(here)
+
+
+def settled(story: Story) -> list[list[Any]]:
+    """Its projections without the looks that changed nothing."""
+    return [[row for row in rollout if row[-1] != "keep_going"] for rollout in story.result["projections"]]

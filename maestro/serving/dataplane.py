@@ -134,6 +134,11 @@ class DataPlane:
             remedy=f"name one of: {', '.join(sorted(self.graphs))}",
         )
 
+    @property
+    def full(self) -> bool:
+        """Whether as many requests are under way as may be."""
+        return self.metrics.inflight >= self._queue_limit
+
     async def infer(self, request: InferRequest) -> InferResult:
         """Answer a request, wholly on the revision that is served when it arrives.
 
@@ -144,7 +149,7 @@ class DataPlane:
         """
         served = self.served(request.model)
         metrics = self.metrics
-        if metrics.inflight >= self._queue_limit:
+        if self.full:
             raise TooManyRequests(
                 f"{self._queue_limit} requests are under way",
                 remedy="send fewer at once, or add servers",

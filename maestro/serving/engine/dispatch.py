@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -19,15 +19,18 @@ from maestro.serving.engine import wire
 from maestro.serving.engine.connection import Exchange
 from maestro.serving.engine.control import Control, ControlRequest
 from maestro.serving.engine.head import Head, Unreadable
-from maestro.serving.engine.lane import Lanes, Ride
+from maestro.serving.engine.lanes import Lanes
 from maestro.serving.engine.packed import unpacked
 from maestro.serving.engine.rate import RateLimit
-from maestro.serving.graph._base import NOBODY, Unit
-from maestro.serving.protocols.adapter import Adapter, Asked, Hot, asked, problem_headers
+from maestro.serving.engine.ride import Ride
+from maestro.serving.graph._base import NOBODY, Call, Unit
+from maestro.serving.protocols.adapter import Adapter, Asked, Hot, Render, asked, problem_headers
 from maestro.serving.protocols.mlflow_invocations import InvocationsAdapter
 from maestro.serving.protocols.number_rows import NumberRows
 from maestro.serving.protocols.open_inference import OpenInferenceAdapter
 from maestro.serving.protocols.predict import PredictAdapter, named
+from maestro.serving.served import ServedGraph
+from maestro.serving.table import Table
 
 log = logging.getLogger(__name__)
 
@@ -194,7 +197,7 @@ class Inference:
             return False
         lanes: Lanes | None = served.lanes
         if lanes is None:
-            lanes = served.lanes = Lanes(served, plane.metrics)
+            lanes = served.lanes = Lanes(served, plane)
         units: tuple[Unit, ...] = (NOBODY,)
         try:
             if hot.entities is not None or hot.context or self._asked.context:
@@ -207,7 +210,17 @@ class Inference:
             if draw is not None:
                 self._later(exchange, body, draw, span)
             return draw is not None
-        lane.add(Ride(exchange, hot.rows, units, hot.render, lambda: self._later(exchange, body, draw, span), span))
+        lane.add(
+            Ride(
+                exchange,
+                hot.rows,
+                units,
+                hot.render,
+                lambda: self._later(exchange, body, draw, span),
+                span,
+                lambda ended: self._instead(exchange, body, served, Call(Table(), units, draw=draw, ended=ended)),
+            )
+        )
         return True
 
     def _span(self, exchange: Exchange) -> Span:
@@ -219,9 +232,34 @@ class Inference:
         self._dispatch.spawn(answer if span is None else _inside(span, answer))
 
     async def _alone(self, exchange: Exchange, body: bytes, draw: str | None) -> None:
-        try:
+        async def ask() -> tuple[InferResult, Render]:
             request, render = self._adapter.read(body, self._asked)
-            result = await self._plane.infer(request if draw is None else replace(request, draw=draw))
+            return await self._plane.infer(request if draw is None else replace(request, draw=draw)), render
+
+        await self._answer(exchange, ask)
+
+    def _instead(self, exchange: Exchange, body: bytes, served: ServedGraph, call: Call) -> None:
+        """Answer a request whose node has failed, on the graph to which it was given: it is still under way."""
+        metrics = self._plane.metrics
+
+        async def ask() -> tuple[InferResult, Render]:
+            try:
+                request, render = self._adapter.read(body, self._asked)
+                table = request.table or call.table
+                metrics.batch(served.model, len(table))
+                answer = await served.root.answer(replace(call, table=table))
+                return InferResult(answer, served.model, served.revision), render
+            finally:
+                metrics.inflight -= 1
+                served.inflight -= 1
+
+        metrics.inflight += 1
+        served.inflight += 1
+        self._dispatch.spawn(self._answer(exchange, ask))
+
+    async def _answer(self, exchange: Exchange, ask: Callable[[], Awaitable[tuple[InferResult, Render]]]) -> None:
+        try:
+            result, render = await ask()
             rendered = render(result)
         except MaestroError as error:
             self._refuse(exchange, error)

@@ -10,8 +10,7 @@ from __future__ import annotations
 import asyncio
 import struct
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
@@ -19,15 +18,14 @@ import msgspec
 import numpy as np
 
 from maestro.core.errors import MaestroError
-from maestro.observability.tracing import Span, end_span
+from maestro.observability.tracing import end_span
 from maestro.serving.breaker import BreakerState
 from maestro.serving.dataplane import InferResult
 from maestro.serving.engine import wire
-from maestro.serving.engine.connection import Exchange
-from maestro.serving.graph._base import NOBODY, Answer, Call, Observation, Unit
+from maestro.serving.engine.ride import Ride, Rows
+from maestro.serving.graph._base import NOBODY, Answer, Call, Observation
 from maestro.serving.graph.arm import Arm
 from maestro.serving.graph.model import ModelNodeRunner
-from maestro.serving.graph.split import SplitRunner, fresh_draw
 from maestro.serving.metrics import ServerMetrics
 from maestro.serving.protocols.adapter import Render
 from maestro.serving.runtimes import Answers
@@ -40,26 +38,6 @@ MAX_ROWS = 256
 _CACHED_VALUES = 1024
 
 _encode = msgspec.json.Encoder().encode
-Rows = list[list[float]] | Matrix
-
-
-@dataclass(slots=True)
-class Ride:
-    """A request that a lane may answer.
-
-    Args:
-        rows: of numbers, as many as its model has features or not.
-        render: writes the answer; None writes the predictions.
-        alone: hands the request to the data plane.
-        span: ends with the answer; None when nobody takes it.
-    """
-
-    exchange: Exchange
-    rows: Rows
-    units: tuple[Unit, ...]
-    render: Render | None
-    alone: Callable[[], None]
-    span: Span | None = None
 
 
 class Lane:
@@ -194,43 +172,6 @@ class Lane:
                 outcome="ok",
             )
         )
-
-
-class Lanes:
-    """The lanes of one revision: that of its model, or one for each arm of its split. What has none goes to the data plane."""
-
-    def __init__(self, served: ServedGraph, metrics: ServerMetrics) -> None:
-        root = served.root
-        self._split = root if isinstance(root, SplitRunner) else None
-        self._lanes: dict[str, Lane | None]
-        if self._split is None:
-            self._lanes = {"": _lane(served, root, metrics, Call(Table()))}
-        else:
-            assigned = self._split.assigned
-            self._lanes = {
-                name: _lane(served, arm, metrics, assigned(name, Call(Table())))
-                for name, arm in self._split.arms.items()
-            }
-
-    def choose(self, units: tuple[Unit, ...]) -> tuple[Lane | None, str | None]:
-        """The lane of a request, and the draw by which it was chosen when its unit has no key: asked again, the request stays with its arm."""
-        split = self._split
-        if split is None:
-            return self._lanes[""], None
-        if len(units) != 1:
-            return None, None
-        key = units[0].key(split.key)
-        draw = fresh_draw() if key is None else None
-        return self._lanes[split.choose(key, draw)], draw
-
-
-def _lane(served: ServedGraph, arm: object, metrics: ServerMetrics, call: Call) -> Lane | None:
-    if not isinstance(arm, Arm) or not isinstance(arm.inner, ModelNodeRunner):
-        return None
-    loaded = arm.inner.loaded
-    if not loaded.runtime.inline or not loaded.validator.plain:
-        return None
-    return Lane(served, arm, arm.inner, metrics, call)
 
 
 def _most_rows(runner: ModelNodeRunner) -> int:

@@ -48,6 +48,20 @@ NOBODY = Unit()
 
 
 @dataclass(frozen=True, slots=True)
+class Ended:
+    """How an attempt of a node failed before its request came to the graph: the node fails with it and asks nobody.
+
+    Args:
+        node: its name.
+        started: when the attempt began, by `time.perf_counter`.
+    """
+
+    node: str
+    error: MaestroError
+    started: float
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """One request on its way through the graph.
 
@@ -60,6 +74,7 @@ class Call:
         key: the name of the value that the experiment's split sticks to.
         drawn: what a bandit on its way decided.
         draw: by which splits assign a request that names no key, when that has been drawn already; asking again changes no assignment.
+        ended: the attempt of the node that it is assigned to, when that has been made and failed.
     """
 
     table: Table
@@ -71,10 +86,11 @@ class Call:
     key: str | None = None
     drawn: Drawn | None = None
     draw: str | None = None
+    ended: Ended | None = None
 
     def stand_in(self) -> Call:
         """The same call for an arm that answers in another's place."""
-        return replace(self, first=False)
+        return replace(self, first=False, ended=None)
 
 
 @dataclass(frozen=True, slots=True)

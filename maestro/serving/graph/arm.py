@@ -51,7 +51,7 @@ class Arm:
         """Answer; count and report a first attempt."""
         if not call.first:
             return await self.inner.answer(call)
-        started = time.perf_counter()
+        started = time.perf_counter() if call.ended is None else call.ended.started
         outcome, answer = "error", None
         try:
             answer = await self.inner.answer(call)

@@ -8,7 +8,7 @@ import contextlib
 import errno
 import os
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -63,9 +63,18 @@ class RemoteClient:
                 server.idle.pop().close()
 
     async def post(
-        self, url: str, body: bytes, *, timeout_s: float, headers: Sequence[tuple[str, str]] = ()
+        self,
+        url: str,
+        body: bytes | Callable[[], bytes],
+        *,
+        timeout_s: float | None,
+        headers: Sequence[tuple[str, str]] = (),
     ) -> tuple[int, bytes]:
         """Status and body of the answer to a JSON document.
+
+        Args:
+            body: the document, or what gives it; called once, when there is a connection's room for it.
+            timeout_s: None where the caller keeps the time, and cancels.
 
         A connection that its server has closed while nothing was under way is replaced by a fresh one; otherwise an attempt is one attempt.
 
@@ -75,8 +84,9 @@ class RemoteClient:
         """
         server, head = self._target(url)
         more = "".join(f"{name}: {value}\r\n" for name, value in headers).encode("latin-1")
-        data = b"%s%s%scontent-length: %d\r\n\r\n" % (head, self._authorization(), more, len(body)) + body
         async with asyncio.timeout(timeout_s), server.room:
+            document = body if isinstance(body, bytes) else body()
+            data = b"%s%s%scontent-length: %d\r\n\r\n%s" % (head, self._authorization(), more, len(document), document)
             while server.idle:
                 try:
                     return await self._ask(server, server.idle.pop(), data)

@@ -77,7 +77,10 @@ def batch(node: Cluster, champion: dict[str, Any]) -> Iterator[str]:
     settings["data"] |= {"MODEL": f"{MODEL}@{champion['version']}", "INPUT": "/data/in.parquet"}
     (job,) = (body for body in bodies if body["kind"] == "Job")
     pod = job["spec"]["template"]
+    # slow enough to be killed in mid-run
+    pod["spec"]["containers"][0]["resources"]["limits"]["cpu"] = "300m"
     container = pod["spec"]["containers"][0] | {"name": "hand", "command": ["sleep", "600"], "args": []}
+    container["resources"] = {"requests": {"cpu": "50m", "memory": "256Mi"}, "limits": {"cpu": "1", "memory": "1Gi"}}
     hand = {
         "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "batch-hand", "namespace": NAMESPACE},
         "spec": pod["spec"] | {"containers": [container]},
@@ -114,7 +117,7 @@ def test_a_batch_loses_and_repeats_no_row_when_a_pod_is_killed(api: Api, champio
     began = time.monotonic()
     kubectl("apply", "-f", "-", given=batch)
     until(lambda: written() >= 1, "no pod has answered any row", 180)
-    victim = next(pod for pod in pods() if pod["status"]["phase"] == "Running")["metadata"]["name"]
+    victim = next(pod["metadata"]["name"] for pod in pods() if pod["status"]["phase"] == "Running")
     kubectl("delete", "pod", "-n", NAMESPACE, victim, "--grace-period=0", "--force")
     before = written()
     assert before < ROWS // 100_000, "it was done before a pod could be killed"

@@ -265,7 +265,7 @@ class OnlineFeatures:
 
         Raises:
             NotFound: no such feature service.
-            BadInput: a row lacks an entity key.
+            BadInput: a row lacks an entity key, or its value can be none.
         """
         if not entity_rows:
             return []
@@ -281,8 +281,11 @@ class OnlineFeatures:
                         remedy=f"give {', '.join(info.entities)}",
                     )
             keys = [{key: row[key] for key in info.entities} for row in entity_rows]
-            with _translated():
-                columns = self._repository.store.get_online_features(features=service, entity_rows=keys).to_dict()
+            try:
+                with _translated():
+                    columns = self._repository.store.get_online_features(features=service, entity_rows=keys).to_dict()
+            except (ValueError, TypeError) as error:
+                raise BadInput(f"an entity can be no key: {error}", field="entities", remedy="correct it") from None
         return [{name: columns[name][at] for name in info.features} for at in range(len(entity_rows))]
 
     def _known(self, name: str) -> tuple[FeatureService, ServiceInfo]:

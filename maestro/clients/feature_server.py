@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from maestro.core.errors import BadInput, NotFound, Unreachable
+from maestro.core.errors import BadInput, MaestroError, NotFound, Unreachable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,18 +16,35 @@ if TYPE_CHECKING:
 BATCH = 500
 """Entities of one request."""
 
+_IDLE_S = 3.0
+"""After which an unused connection is closed here: the server closes its own after five."""
+
+
+_AT_FAULT = ("invalid literal for int()", "Value out of range", "Missing join key values")
+"""What Feast says of entities that can be no keys of the service; its status is 500 all the same."""
+
 
 class FeatureServer:
     """Asks one feature server. Thread-safe.
 
     Args:
         url: of the server.
-        timeout_s: how long an answer may take.
+        timeout_s: how long it may be silent, in seconds.
+        key: the file with the token by which it is asked, read at every request; without the file nothing is said.
+
+    Raises:
+        BadInput: the address is none of HTTP.
     """
 
-    def __init__(self, url: str, timeout_s: float = 60.0) -> None:
+    def __init__(self, url: str, timeout_s: float = 60.0, key: Path | None = None) -> None:
         self._url = url.rstrip("/")
-        self._client = httpx.Client(base_url=self._url, timeout=timeout_s, trust_env=False)
+        self._key = key
+        if not self._url.startswith(("http://", "https://")):
+            raise BadInput(
+                f"{url!r} is no address of a feature server", field="feature_server", remedy="give http://HOST:PORT"
+            )
+        limits = httpx.Limits(keepalive_expiry=_IDLE_S)
+        self._client = httpx.Client(base_url=self._url, timeout=timeout_s, limits=limits, trust_env=False)
 
     def get(self, feature_service: str, entity_rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """One row of features for each entity, in the order asked for; an entity that is not there has None throughout.
@@ -55,41 +73,85 @@ class FeatureServer:
         body = {"feature_view_name": view, "df": columns, "allow_registry_cache": False}
         self._post("/write-to-online-store", body)
 
+    def reach(self) -> None:
+        """Ask whether it is there, which opens a connection.
+
+        Raises:
+            Unreachable: the server does not answer.
+        """
+        response = self._send("GET", "/health")
+        if response.status_code != 200:
+            raise self._unreachable(f"{response.status_code} {response.text[:300]}")
+
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
 
     def _batch(self, service: str, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         keys = list(rows[0])
-        if any(list(row) != keys for row in rows):
+        if any(row.keys() != rows[0].keys() for row in rows):
             raise BadInput(
                 "the entity rows have different keys", field="entities", remedy="give every row the same keys"
             )
         entities = {key: [row[key] for row in rows] for key in keys}
         answer = self._post("/get-online-features", {"feature_service": service, "entities": entities})
-        columns = dict(
-            zip(answer["metadata"]["feature_names"], (one["values"] for one in answer["results"]), strict=True)
-        )
-        return [
-            {name: values[at] for name, values in columns.items() if name not in entities} for at in range(len(rows))
-        ]
+        try:
+            names, columns = answer["metadata"]["feature_names"], [one["values"] for one in answer["results"]]
+            found = {name: values for name, values in zip(names, columns, strict=True) if name not in entities}
+            if any(len(values) != len(rows) for values in found.values()):
+                raise ValueError("a column has not one value an entity")
+            return [{name: values[at] for name, values in found.items()} for at in range(len(rows))]
+        except (KeyError, TypeError, ValueError) as error:
+            raise self._unreachable(f"it answers in another protocol: {type(error).__name__}: {error}") from None
 
     def _post(self, path: str, body: dict[str, Any]) -> Any:
-        try:
-            response = self._client.post(path, json=body)
-        except httpx.HTTPError as error:
-            raise self._unreachable(str(error) or type(error).__name__) from None
-        if response.status_code == 200:
-            return response.json()
+        response = self._send("POST", path, body)
         said = response.text[:300]
-        if response.status_code == 404:
-            raise NotFound(f"the feature server: {said}", field="features", remedy="define the features first")
-        if response.status_code == 422:
-            raise BadInput(f"the feature server: {said}", field="entities", remedy="give the keys of the service")
-        raise self._unreachable(f"{response.status_code} {said}")
+        if response.status_code == 200:
+            try:
+                return response.json()
+            except ValueError:
+                raise self._unreachable(f"it answers in another protocol: {said}") from None
+        raise self._refusal(response.status_code, said)
+
+    def _send(self, method: str, path: str, body: dict[str, Any] | None = None) -> httpx.Response:
+        headers = {} if self._key is None or not (token := _token(self._key)) else {"Authorization": f"Bearer {token}"}
+        for again in (True, False):
+            try:
+                return self._client.request(method, path, json=body, headers=headers)
+            except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError) as error:
+                # a connection that the server closed as it was taken up; to look up, or to write the same rows, twice changes nothing
+                if not again:
+                    raise self._unreachable(_said(error)) from None
+            except httpx.HTTPError as error:
+                raise self._unreachable(_said(error)) from None
+        raise AssertionError("unreachable")  # pragma: no cover
+
+    def _refusal(self, status: int, said: str) -> MaestroError:
+        if status == 404:
+            return NotFound(f"the feature server: {said}", field="features", remedy="define the features first")
+        if status == 422 or any(text in said for text in _AT_FAULT):
+            return BadInput(f"the feature server: {said}", field="entities", remedy="give the keys of the service")
+        return self._unreachable(f"{status} {said}")
 
     def _unreachable(self, how: str) -> Unreachable:
         return Unreachable(
             f"the feature server {self._url} does not answer: {how}",
-            remedy="see that it runs", component="feature server",
+            remedy="see that it runs", component="feature store",
         )  # fmt: skip
+
+
+def _token(key: Path) -> str:
+    try:
+        return key.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return ""
+    except (OSError, ValueError) as error:
+        raise Unreachable(
+            f"the feature server's key cannot be read: {key}: {error}", remedy="see MAESTRO_SERVING__FEATURE_KEY",
+            component="feature store",
+        ) from None  # fmt: skip
+
+
+def _said(error: httpx.HTTPError) -> str:
+    return str(error) or type(error).__name__

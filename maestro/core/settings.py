@@ -51,6 +51,13 @@ class ServingSettings(BaseModel):
         default=0, ge=0, description="answers of slow models that a process remembers; 0 remembers none"
     )
     prediction_cache_ttl_s: float = Field(default=60.0, gt=0, description="age at which an answer is asked anew")
+    feature_server: str | None = Field(
+        default=None, description="address of Feast's feature server; default: the repository in the home"
+    )
+    feature_key: Path | None = Field(
+        default=None, description="file with the key by which the feature server is asked; none by default"
+    )
+    feature_timeout_s: float = Field(default=2.0, gt=0, description="how long a look-up of features may take")
     feature_cache_bytes: int = Field(default=16 * 2**20, ge=0, description="features by entity that are remembered")
     feature_cache_ttl_s: float = Field(
         default=1.0, gt=0, description="age at which they are looked up anew: how stale they may be"

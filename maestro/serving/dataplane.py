@@ -7,11 +7,12 @@ import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from maestro.core.errors import BadInput, NotFound, Refused, TooLarge, TooManyRequests, Unreachable
 from maestro.serving.breaker import Breaker
 from maestro.serving.caches import FeatureLookup
+from maestro.serving.feature_sources import FeatureSource
 from maestro.serving.graph._base import ANY_KEY, NOBODY, Answer, Call, Unit
 from maestro.serving.metrics import ServerMetrics
 from maestro.serving.served import ServedGraph
@@ -19,24 +20,7 @@ from maestro.serving.table import Table
 
 log = logging.getLogger(__name__)
 
-FEATURES_TIMEOUT_S = 2.0
 OPEN_TIMEOUT_S = 60.0
-
-
-class FeatureSource(Protocol):
-    """Features by entity.
-
-    Obligations: one mapping a row in the order of `entity_rows`, a value for every feature of the service (None when the store has none); may block;
-    is called from one thread at a time; raises Unreachable when the store does not answer, NotFound for an unknown service.
-    """
-
-    def open(self, feature_service: str) -> None:
-        """Get ready to look up in a service; called before a graph that needs it answers, and may take seconds."""
-        ...
-
-    def get(self, feature_service: str, entity_rows: list[dict[str, Any]]) -> list[dict[str, float | None]]:
-        """Look up."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +60,7 @@ class DataPlane:
         features: where features come from by entity; None when there is no feature store.
         max_rows: rows in one request.
         queue_limit: requests under way at once; more are refused.
+        feature_timeout_s: for one look-up, in seconds.
         feature_breaker: the feature store's; one of its own when None.
     """
 
@@ -86,6 +71,7 @@ class DataPlane:
         features: FeatureSource | None,
         max_rows: int,
         queue_limit: int,
+        feature_timeout_s: float = 2.0,
         feature_cache_bytes: int = 0,
         feature_cache_ttl_s: float = 1.0,
         feature_breaker: Breaker | None = None,
@@ -101,7 +87,7 @@ class DataPlane:
             self._lookup = FeatureLookup(
                 features,
                 self._lookups,
-                timeout_s=FEATURES_TIMEOUT_S,
+                timeout_s=feature_timeout_s,
                 max_bytes=feature_cache_bytes,
                 ttl_s=feature_cache_ttl_s,
                 breaker=feature_breaker,
@@ -311,6 +297,8 @@ class DataPlane:
     def close(self) -> None:
         """Stop looking features up."""
         self._lookups.shutdown(wait=False, cancel_futures=True)
+        if self._features is not None:
+            self._features.close()
 
 
 def key_text(value: Any, field: str) -> str:

@@ -18,7 +18,8 @@ from maestro.observability.logging import configure
 from maestro.observability.trace_exporting import trace_exporting
 from maestro.serving.engine.dispatch import TRACED
 from maestro.serving.engine.tls import tls_context
-from maestro.serving.server import ENVIRONMENT, LazyFeatures, ModelServer
+from maestro.serving.feature_sources import feature_source
+from maestro.serving.server import ENVIRONMENT, ModelServer
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -41,7 +42,8 @@ def main(arguments: list[str] | None = None) -> int:
             options = options.model_copy(update={"serving": serving})
         configure("server", options.log_level)
         home = Home.of(options)
-        server = ModelServer(home, options, environment=given.environment, features=LazyFeatures(home.features))
+        source = feature_source(options.serving, home.features)
+        server = ModelServer(home, options, environment=given.environment, features=source)
         with trace_exporting("maestro-server", __version__, ratio=TRACED):
             return _serve(server, given.host, given.port)
     except MaestroError as error:

@@ -9,20 +9,20 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from maestro.clients.home import Home
 from maestro.core.clock import Clock, SystemClock
-from maestro.core.errors import Unreachable
 from maestro.core.seams import Reading
 from maestro.core.settings import Settings
 from maestro.observability.notifier import create_notifier
 from maestro.serving.auth import ServerAuth, oidc_settings
 from maestro.serving.breakers import Breakers
 from maestro.serving.caches import PredictionCache
-from maestro.serving.dataplane import DataPlane, FeatureSource
+from maestro.serving.dataplane import DataPlane
 from maestro.serving.evidence import Evidence
 from maestro.serving.exposures import ExposureLog
+from maestro.serving.feature_sources import FeatureSource
 from maestro.serving.graph._base import Observation
 from maestro.serving.labels import LabelIntake
 from maestro.serving.loading import VersionLoader
@@ -78,6 +78,7 @@ class ModelServer:
             features=self.features,
             max_rows=serving.max_rows,
             queue_limit=serving.queue_limit,
+            feature_timeout_s=serving.feature_timeout_s,
             feature_cache_bytes=serving.feature_cache_bytes,
             feature_cache_ttl_s=serving.feature_cache_ttl_s,
             feature_breaker=None if self.features is None else self.breakers.of(STORE, STORE),
@@ -234,48 +235,3 @@ class ModelServer:
 
     def _out_of_range(self, model: str, feature: str, count: int) -> None:
         self.metrics.out_of_range(model, feature, count)
-
-
-class _Online(Protocol):
-    def open(self, feature_service: str) -> None: ...
-
-    def get(self, feature_service: str, entity_rows: list[dict[str, Any]]) -> list[dict[str, float | None]]: ...
-
-
-class LazyFeatures:
-    """The online store, opened when a model that has a feature service is served: its library takes seconds and hundreds of megabytes to import."""
-
-    def __init__(self, repository: Path) -> None:
-        self._repository = repository
-        self._source: _Online | None = None
-
-    def get(self, feature_service: str, entity_rows: list[dict[str, Any]]) -> list[dict[str, float | None]]:
-        """Look up.
-
-        Raises:
-            Unreachable: there is no store, or its library is not installed.
-        """
-        return self._opened().get(feature_service, entity_rows)
-
-    def open(self, feature_service: str) -> None:
-        """Import the library and find the service."""
-        self._opened().open(feature_service)
-
-    def _opened(self) -> _Online:
-        if self._source is None:
-            if not self._repository.is_dir():
-                raise Unreachable(
-                    f"there is no feature store at {self._repository}",
-                    remedy="apply and materialise the feature repository",
-                    component="feature store",
-                )
-            try:
-                from maestro.clients.feast import OnlineFeatures
-            except ModuleNotFoundError as error:
-                raise Unreachable(
-                    f"the feature store's library is not installed: {error}",
-                    remedy="pip install 'maestro-ml[features]'",
-                    component="feature store",
-                ) from None
-            self._source = OnlineFeatures(self._repository)
-        return self._source

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from pathlib import Path
 
-import httpx
 import pandas as pd
 import pytest
 
@@ -17,6 +11,7 @@ from maestro.clients.feast import FeatureRepository, ServiceSpec, ViewSpec
 from maestro.clients.feature_server import BATCH, FeatureServer
 from maestro.core.errors import MaestroError, NotFound, Unreachable
 from maestro.lifecycle.services import free_port
+from tests.serving.feature_sources.feast_process import feast_process
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
@@ -48,41 +43,13 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> FeatureRepository:
 @pytest.fixture(scope="module")
 def server(repository: FeatureRepository) -> Iterator[FeatureServer]:
     """A real feature server over the same registry."""
-    port = free_port()
-    (repository.folder / "feature_store.yaml").write_text(
-        "project: maestro\nprovider: local\nentity_key_serialization_version: 3\noffline_store: {type: file}\n"
-        f"registry: {{registry_type: sql, path: 'sqlite:///{repository.folder / 'registry.sqlite'}', cache_ttl_seconds: 1}}\n"
-        f"online_store: {{type: sqlite, path: {repository.folder / 'online.db'}}}\n"
+    registry = (
+        f"{{registry_type: sql, path: 'sqlite:///{repository.folder / 'registry.sqlite'}', cache_ttl_seconds: 1}}"
     )
-    argv = [
-        str(Path(sys.executable).with_name("feast")),
-        "--chdir",
-        str(repository.folder),
-        "serve",
-        "--port",
-        str(port),
-    ]
-    with (repository.folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [*argv, "--workers", "1"], stdout=log, stderr=log, env=os.environ | {"NO_PROXY": "*"}
-        )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        deadline = time.monotonic() + 120
-        while True:
-            try:
-                if httpx.get(f"{url}/health", timeout=2, trust_env=False).status_code == 200:
-                    break
-            except httpx.HTTPError:
-                assert process.poll() is None, (repository.folder / "log").read_text()[-2000:]
-            assert time.monotonic() < deadline
-            time.sleep(0.5)
-        found = FeatureServer(url)
+    with feast_process(repository.folder, free_port(), registry) as process:
+        found = FeatureServer(process.url)
         yield found
         found.close()
-    finally:
-        process.terminate()
-        process.wait(20)
 
 
 @pytest.mark.shows("A1", "A4", env="laptop")

@@ -39,10 +39,10 @@ from maestro.security.credential import KeyVerifier
 from maestro.security.keyring import ensure_keys, key_path
 from maestro.security.signing import PrivateKey
 from maestro.security.statements import promotion, provenance, rollout_authorisation, write_envelope
-from maestro.serving.dataplane import FeatureSource
 from maestro.serving.engine.door import Patience
 from maestro.serving.engine.single import OneProcess, bound
 from maestro.serving.engine.tls import tls_context
+from maestro.serving.feature_sources import FeatureSource
 from maestro.serving.runtimes import RuntimeFactory
 from maestro.serving.server import ModelServer
 

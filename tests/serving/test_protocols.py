@@ -16,7 +16,7 @@ import yaml
 
 from maestro.clients.home import Home
 from maestro.core.contract import ModelContract
-from maestro.serving.server import LazyFeatures
+from maestro.serving.feature_sources import LazyFeatures
 from tests.serving.conftest import Client, Serve, Trained, Workshop, eventually, node, serving, split
 
 pytestmark = pytest.mark.door

@@ -9,12 +9,16 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from maestro.core.errors import MaestroError, Unreachable
+from maestro.core.errors import BadInput, MaestroError, Unreachable
 from maestro.serving.breaker import Breaker
 from maestro.serving.caches.lru import CacheCounts, Lru
 
 NAME = "feature"
 Features = dict[str, float | None]
+_Key = tuple[Any, ...]
+
+MAX_PARTS = 32
+"""Calls in which a refused one is taken apart."""
 
 
 class OnlineStore(Protocol):
@@ -29,8 +33,8 @@ class OnlineStore(Protocol):
 class _Waiting:
     """Entities of one service that wait for the next call."""
 
-    rows: dict[tuple[Any, ...], dict[str, Any]] = field(default_factory=dict)
-    done: asyncio.Future[dict[tuple[Any, ...], Features]] | None = None
+    rows: dict[_Key, dict[str, Any]] = field(default_factory=dict)
+    done: asyncio.Future[dict[_Key, Features | MaestroError]] | None = None
 
 
 class FeatureLookup:
@@ -38,7 +42,8 @@ class FeatureLookup:
 
     While one call to the store is under way, the entities of further requests gather and go in the next call together, each once. A
     call that takes longer than `timeout_s` fails its requests and is a failure for the breaker; while the breaker is open, what is not
-    remembered fails at once. An entity that the store does not know is not remembered. Loop-local.
+    remembered fails at once. A call that the store refuses for the sake of an entity is taken apart, so that only whoever asked for that
+    one is refused. An entity that the store does not know is not remembered. Loop-local.
 
     Args:
         executor: where the blocking calls run; one thread.
@@ -65,7 +70,7 @@ class FeatureLookup:
         self._executor = executor
         self._timeout_s = timeout_s
         self._max_rows = max_rows
-        self._known: Lru[tuple[Any, ...], Features] = Lru(NAME, max_bytes=max_bytes, ttl_s=ttl_s, now=now)
+        self._known: Lru[_Key, Features] = Lru(NAME, max_bytes=max_bytes, ttl_s=ttl_s, now=now)
         self._waiting: dict[str, _Waiting] = {}
         self._running: set[asyncio.Task[None]] = set()
         self._busy = False
@@ -87,10 +92,11 @@ class FeatureLookup:
         Raises:
             Unreachable: the store does not answer in time, fails, or has failed so often that it is not asked.
             NotFound: the store does not know the service.
+            BadInput: an entity can be no key of the service.
         """
         keys = [(service, *sorted(entity.items())) for entity in entities]
-        found: dict[tuple[Any, ...], Features] = {}
-        missing: dict[tuple[Any, ...], dict[str, Any]] = {}
+        found: dict[_Key, Features] = {}
+        missing: dict[_Key, dict[str, Any]] = {}
         for key, entity in zip(keys, entities, strict=True):
             if key in found or key in missing:
                 continue
@@ -108,16 +114,14 @@ class FeatureLookup:
         for task in self._running:
             task.cancel()
 
-    async def _ask(
-        self, service: str, missing: dict[tuple[Any, ...], dict[str, Any]]
-    ) -> dict[tuple[Any, ...], Features]:
+    async def _ask(self, service: str, missing: dict[_Key, dict[str, Any]]) -> dict[_Key, Features]:
         ticket = self.breaker.admit()
         if ticket is None:
             raise self._failed(
                 "has failed too often and is not asked", retry_after=max(1, round(self.breaker.retry_after_s()))
             )
         loop = asyncio.get_running_loop()
-        waits: list[asyncio.Future[dict[tuple[Any, ...], Features]]] = []
+        waits: list[asyncio.Future[dict[_Key, Features | MaestroError]]] = []
         for key, entity in missing.items():
             batch = self._waiting.setdefault(service, _Waiting())
             if len(batch.rows) >= self._max_rows:
@@ -148,7 +152,14 @@ class FeatureLookup:
             self.breaker.record(ticket, ok=True)  # it answered: the request is at fault
             raise
         self.breaker.record(ticket, ok=True)
-        return {key: row for part in parts for key, row in part.items() if key in missing}
+        rows: dict[_Key, Features] = {}
+        for part in parts:
+            for key in missing.keys() & part.keys():
+                row = part[key]
+                if isinstance(row, MaestroError):
+                    raise row
+                rows[key] = row
+        return rows
 
     def _start(self, service: str) -> None:
         batch = self._waiting.pop(service)
@@ -159,13 +170,8 @@ class FeatureLookup:
 
     async def _call(self, service: str, batch: _Waiting) -> None:
         assert batch.done is not None  # noqa: S101 - made with the first row
-        self.calls += 1
-        keys = list(batch.rows)
         try:
-            loop = asyncio.get_running_loop()
-            answers = await loop.run_in_executor(self._executor, self._store.get, service, list(batch.rows.values()))
-            if len(answers) != len(keys):
-                raise self._failed(f"gave {len(answers)} rows for {len(keys)} entities")
+            rows = await self._told(service, list(batch.rows.items()))
         except MaestroError as error:
             batch.done.set_exception(error)
         except asyncio.CancelledError:
@@ -174,15 +180,43 @@ class FeatureLookup:
         except Exception as error:  # noqa: BLE001 - whatever the store's library raises, the component that failed is the store
             batch.done.set_exception(self._failed(f"failed: {type(error).__name__}: {str(error)[:200]}"))
         else:
-            rows = dict(zip(keys, answers, strict=True))
             for key, row in rows.items():
-                if any(value is not None for value in row.values()):
+                if isinstance(row, dict) and any(value is not None for value in row.values()):
                     self._known.put(key, row, size=_size(key, row))
             batch.done.set_result(rows)
         finally:
             self._busy = False
             if self._waiting:
                 self._start(next(iter(self._waiting)))
+
+    async def _told(
+        self, service: str, asked: list[tuple[_Key, dict[str, Any]]]
+    ) -> dict[_Key, Features | MaestroError]:
+        """What the store says of each; a refused call is halved until whoever is at fault stands alone."""
+        rows: dict[_Key, Features | MaestroError] = {}
+        waiting, parts = [asked], 0
+        while waiting:
+            part = waiting.pop()
+            parts += 1
+            try:
+                answers = await self._answers(service, [entity for _, entity in part])
+            except BadInput as error:
+                if len(part) == 1 or parts >= MAX_PARTS:
+                    rows |= dict.fromkeys((key for key, _ in part), error)
+                else:
+                    half = len(part) // 2
+                    waiting += [part[half:], part[:half]]
+            else:
+                rows |= zip((key for key, _ in part), answers, strict=True)
+        return rows
+
+    async def _answers(self, service: str, entities: list[dict[str, Any]]) -> list[Features]:
+        self.calls += 1
+        loop = asyncio.get_running_loop()
+        answers = await loop.run_in_executor(self._executor, self._store.get, service, entities)
+        if len(answers) != len(entities):
+            raise self._failed(f"gave {len(answers)} rows for {len(entities)} entities")
+        return answers
 
     def _failed(self, how: str, **extra: Any) -> Unreachable:
         return Unreachable(
@@ -193,7 +227,7 @@ class FeatureLookup:
         )
 
 
-def _size(key: tuple[Any, ...], row: Features) -> int:
+def _size(key: _Key, row: Features) -> int:
     # A dictionary of n entries takes some 100 bytes an entry with its number; names are shared with the store's own.
     return 64 + sum(48 + len(str(part)) for part in key) + 232 + 104 * len(row)
 

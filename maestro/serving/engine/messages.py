@@ -61,6 +61,7 @@ class Start(msgspec.Struct):
     remote_key: str | None = None
     prediction_cache_bytes: int = 0
     prediction_cache_ttl_s: float = 60.0
+    feature_timeout_s: float = 2.0
 
 
 class VersionMessage(msgspec.Struct):

@@ -267,6 +267,7 @@ class Parent:
             log_level=server.options.log_level,
             prediction_cache_bytes=serving.prediction_cache_bytes,
             prediction_cache_ttl_s=serving.prediction_cache_ttl_s,
+            feature_timeout_s=serving.feature_timeout_s,
             breakers=str(self._private / "breakers"),
             attempts=str(self._private / f"attempts-{slot}"),
             grpc=None if self._grpc is None else _address(self._grpc),

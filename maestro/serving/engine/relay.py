@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from maestro.core.contract import ModelContract
-from maestro.core.errors import MaestroError, NotFound, Unreachable
+from maestro.core.errors import BadInput, MaestroError, NotFound, Unreachable
 from maestro.serving.engine.channel import CallFailed, Channel, ChannelClosed
 from maestro.serving.engine.control import ControlAnswer, ControlRequest
 from maestro.serving.engine.messages import (
@@ -26,7 +26,7 @@ from maestro.serving.table import Batch, Prediction
 
 _answer = msgspec.msgpack.Decoder(ControlAnswer).decode
 _prediction = msgspec.msgpack.Decoder(PredictionMessage).decode
-_rows = msgspec.msgpack.Decoder(list[dict[str, float | None]]).decode
+_rows = msgspec.msgpack.Decoder(list[dict[str, Any]]).decode
 
 
 class RelayControl:
@@ -146,18 +146,23 @@ class RelayFeatures:
     def open(self, feature_service: str) -> None:
         """The parent has."""
 
+    def close(self) -> None:
+        """The channel is the worker's."""
+
     def get(self, feature_service: str, entity_rows: list[dict[str, Any]]) -> list[dict[str, float | None]]:
         """Look up; not on the event loop's thread."""
         try:
             return _rows(self._asking.ask(FEATURES, FeaturesMessage(feature_service, entity_rows), self._timeout_s))
         except TimeoutError:
             raise Unreachable(
-                f"the feature store did not answer within {self._timeout_s:.0f} s",
+                f"the feature store did not answer within {self._timeout_s:g} s",
                 remedy="ask again",
                 component="feature store",
             ) from None
         except CallFailed as error:
             kind, _, detail = str(error).partition(":")
+            if kind == BadInput.slug:
+                raise BadInput(detail, field="entities", remedy="give the keys of the service") from None
             made: type[MaestroError] = NotFound if kind == NotFound.slug else Unreachable
             raise made(
                 detail, remedy="apply and materialise the feature repository", component="feature store"

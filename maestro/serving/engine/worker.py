@@ -29,7 +29,7 @@ from maestro.serving.breaker import Breaker
 from maestro.serving.caches import PredictionCache
 from maestro.serving.contract import Validator
 from maestro.serving.counters import Bank
-from maestro.serving.dataplane import FEATURES_TIMEOUT_S, DataPlane
+from maestro.serving.dataplane import DataPlane
 from maestro.serving.engine import messages
 from maestro.serving.engine.breakers import SharedBreakers
 from maestro.serving.engine.channel import Channel
@@ -77,9 +77,10 @@ class Worker:
         self._channel = Channel(socket.socket(fileno=start.channel), self._received, self._orphaned)
         self._plane = DataPlane(
             self._metrics,
-            features=RelayFeatures(self._channel, FEATURES_TIMEOUT_S),
+            features=RelayFeatures(self._channel, start.feature_timeout_s),
             max_rows=start.max_rows,
             queue_limit=start.queue_limit,
+            feature_timeout_s=start.feature_timeout_s,
             feature_breaker=Breaker(volume=2**62),  # the parent's own, behind the relay, is the one that opens
         )
         clock = SystemClock()

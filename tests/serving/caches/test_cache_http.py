@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from maestro.serving.dataplane import FEATURES_TIMEOUT_S
+from maestro.core.settings import ServingSettings
 from tests.serving.conftest import ENTITY, Client, Trained, Workshop, eventually, node, serving
 from tests.serving.test_graph import Faulty, marked
 
@@ -31,6 +31,9 @@ class Store:
         self.down = False
 
     def open(self, feature_service: str) -> None:
+        return
+
+    def close(self) -> None:
         return
 
     def get(self, feature_service: str, entity_rows: list[dict[str, Any]]) -> list[dict[str, float | None]]:
@@ -93,7 +96,7 @@ def test_features_are_remembered_for_their_time_and_a_store_that_is_down_is_aske
         assert int(answers[-1].headers["retry-after"]) >= 1
         assert ask(3).json()["predictions"] == [trained.answers[3]], "what is remembered is given all the same"
         assert 'maestro_breaker_state{model="feature store"} 2.0' in client.get("/metrics").text
-    assert FEATURES_TIMEOUT_S <= 2.0
+    assert ServingSettings().feature_timeout_s <= 2.0
 
 
 @pytest.mark.door

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from maestro.core.errors import NotFound, Unreachable
+from maestro.core.errors import BadInput, NotFound, Unreachable
 from maestro.serving.breaker import Breaker
-from maestro.serving.caches.features import FeatureLookup, Features
+from maestro.serving.caches.features import MAX_PARTS, FeatureLookup, Features
 
 
 class Store:
@@ -30,6 +30,8 @@ class Store:
         self.gate.wait(5)
         if self.error is not None:
             raise self.error
+        if any(not 0 <= row["id"] < 2**63 for row in entity_rows):
+            raise BadInput("an id is no key", field="entities")
         return [{"x": float(row["id"]) if row["id"] % 2 == 0 else None} for row in entity_rows]
 
 
@@ -130,6 +132,31 @@ def test_a_failure_names_the_store_and_a_request_at_fault_is_no_failure_of_the_s
         assert lookup.breaker.state.name == "CLOSED"
 
     run(scenario, breaker=Breaker(volume=2, share=0.6))
+
+
+def test_whoever_asks_for_what_can_be_no_key_is_refused_alone() -> None:
+    async def scenario(lookup: FeatureLookup, store: Store) -> None:
+        store.gate.clear()
+        first = asyncio.create_task(lookup.rows("s", ids(2)))
+        await asyncio.sleep(0.01)
+        others = {
+            n: asyncio.create_task(lookup.rows("s", ids(n, 100))) for n in (*range(10, 40, 2), -1, *range(40, 60, 2))
+        }
+        await asyncio.sleep(0.01)
+        store.gate.set()
+        assert await first == [{"x": 2.0}]
+        with pytest.raises(BadInput, match="no key"):
+            await others.pop(-1)
+        for number, other in others.items():
+            assert await other == [{"x": float(number)}, {"x": 100.0}]
+        assert len(store.calls) < 15
+        assert lookup.breaker.state.name == "CLOSED"
+        store.calls.clear()
+        with pytest.raises(BadInput):
+            await lookup.rows("s", ids(*range(-500, 0)))
+        assert len(store.calls) <= 2 * MAX_PARTS
+
+    run(scenario)
 
 
 def test_a_caller_who_goes_away_takes_nobody_with_him() -> None:

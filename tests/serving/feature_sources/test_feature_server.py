@@ -1,0 +1,174 @@
+"""Features from a feature server that is slow, gone, broken or asks for a key."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from maestro.core.errors import BadInput, MaestroError, NotFound, Unreachable
+from maestro.core.settings import ServingSettings
+from maestro.serving.feature_sources import LazyFeatures, ServedFeatures, feature_source
+
+
+class Server(ThreadingHTTPServer):
+    """Answers as Feast does, or as it is told; keeps what it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.asked: list[dict[str, Any]] = []
+        self.tokens: list[str | None] = []
+        self.said: tuple[int, bytes] | None = None
+        self.wait_s = 0.0
+        self.cut = 0
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Connections stay open, unless `cut` of the server says that they break."""
+
+    protocol_version = "HTTP/1.1"
+    server: Server
+
+    def do_GET(self) -> None:
+        self._send(200, b"{}")
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        self.server.asked.append(body)
+        self.server.tokens.append(self.headers["authorization"])
+        time.sleep(self.server.wait_s)
+        if self.server.cut:
+            self.server.cut -= 1
+            self.close_connection = True
+            return
+        ids = body["entities"]["id"]
+        answer = {
+            "metadata": {"feature_names": ["id", "x"]},
+            "results": [{"values": ids}, {"values": [i / 2 for i in ids]}],
+        }
+        self._send(*(self.server.said or (200, json.dumps(answer).encode())))
+
+    def _send(self, status: int, content: bytes) -> None:
+        self.send_response(status)
+        self.send_header("content-length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        return
+
+
+@contextmanager
+def asking(url: str, timeout_s: float = 2.0, key: Path | None = None) -> Iterator[ServedFeatures]:
+    source = ServedFeatures(url, timeout_s, key)
+    try:
+        yield source
+    finally:
+        source.close()
+
+
+@contextmanager
+def running() -> Iterator[Server]:
+    server = Server()
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with running() as found:
+        yield found
+
+
+def ids(*numbers: int) -> list[dict[str, Any]]:
+    return [{"id": number} for number in numbers]
+
+
+def test_rows_come_in_the_order_asked_for_without_the_key(server: Server) -> None:
+    with asking(server.url) as source:
+        source.open("s")
+        assert source.get("s", ids(4, 2)) == [{"x": 2.0}, {"x": 1.0}]
+    assert server.asked == [{"feature_service": "s", "entities": {"id": [4, 2]}}]
+    assert server.tokens == [None]
+
+
+def test_the_key_is_read_again_when_it_changes(server: Server, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    with asking(server.url, key=key) as source:
+        source.get("s", ids(1))
+        for token in ("one", "two"):
+            key.write_text(token + "\n")
+            source.get("s", ids(1))
+        assert server.tokens == [None, "Bearer one", "Bearer two"]
+        key.unlink()
+        key.mkdir()
+        with pytest.raises(Unreachable, match="key cannot be read"):
+            source.get("s", ids(1))
+
+
+def test_a_connection_that_broke_is_made_again_once(server: Server) -> None:
+    with asking(server.url) as source:
+        server.cut = 1
+        assert source.get("s", ids(2)) == [{"x": 1.0}]
+        assert len(server.asked) == 2
+        server.cut = 2
+        with pytest.raises(Unreachable):
+            source.get("s", ids(2))
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "error"),
+    [
+        (500, b'"Error 111 connecting to redis"', Unreachable),
+        (503, b"no healthy upstream", Unreachable),
+        (404, b'"Feature service s does not exist"', NotFound),
+        (422, b'{"detail": "entities"}', BadInput),
+        (500, b"\"invalid literal for int() with base 10: 'abc'\"", BadInput),
+        (200, b"<html>", Unreachable),
+        (200, b"[]", Unreachable),
+        (200, b'{"metadata": {"feature_names": ["x"]}, "results": [{"values": []}]}', Unreachable),
+        (200, b'{"metadata": {"feature_names": ["x", "y"]}, "results": [{"values": [1]}]}', Unreachable),
+    ],
+)
+def test_what_it_refuses_and_what_it_cannot_say(
+    server: Server, status: int, said: bytes, error: type[MaestroError]
+) -> None:
+    server.said = (status, said)
+    with asking(server.url) as source, pytest.raises(error) as told:
+        source.get("s", ids(1))
+    assert "feature server" in told.value.detail
+
+
+def test_a_silent_server_costs_its_time_and_one_that_is_gone_none(server: Server) -> None:
+    server.wait_s = 0.5
+    began = time.monotonic()
+    with asking(server.url, 0.1) as source, pytest.raises(Unreachable):
+        source.get("s", ids(1))
+    assert time.monotonic() - began < 0.4
+    with asking("http://127.0.0.1:9") as gone:
+        for ask in (lambda: gone.open("s"), lambda: gone.get("s", ids(1))):
+            with pytest.raises(Unreachable, match="does not answer"):
+                ask()
+
+
+def test_the_settings_choose(tmp_path: Path) -> None:
+    assert isinstance(feature_source(ServingSettings(), tmp_path), LazyFeatures)
+    named = feature_source(ServingSettings(feature_server="http://feast:6566"), tmp_path)
+    assert isinstance(named, ServedFeatures)
+    wrong = feature_source(ServingSettings(feature_server="feast:6566"), tmp_path)
+    with pytest.raises(BadInput, match="no address"):
+        wrong.open("s")

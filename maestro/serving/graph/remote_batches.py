@@ -184,13 +184,15 @@ class RemoteBatches:
             del self._open[batch.key]
 
     def _give(self, parts: list[Part], found: Told | MaestroError) -> None:
-        if len(parts) == 1:
-            if isinstance(found, Told):
-                self._learn(found.datatype)
-                found = self._answer(found, 0, len(found.values))  # type: ignore[assignment]
-            parts[0].end(found)  # type: ignore[arg-type]
+        if isinstance(found, MaestroError):
+            if len(parts) == 1:
+                parts[0].end(found)
+            else:
+                self._apart(parts)
             return
-        if not isinstance(found, Told) or found.datatype not in self._datatypes:
+        if len(parts) == 1:
+            self._learn(found.datatype)
+        elif self._datatypes != {found.datatype}:
             self._apart(parts)
             return
         start = 0

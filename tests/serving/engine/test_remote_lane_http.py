@@ -86,7 +86,7 @@ def test_an_arm_that_fails_is_replaced_and_has_failed_once_a_request(
     workshop.graph({"a": node(local), "r": remote(url), "ar": split("a", "r", 10_000, experiment="e")}, "ar")
     client = serve()
     rows = trained.rows[:8].tolist()
-    model.answer = lambda _: b"HTTP/1.1 502 Bad\r\ncontent-length: 0\r\n\r\n"  # type: ignore[method-assign]  # it is down
+    model.fault = lambda rows: b"HTTP/1.1 502 Bad\r\ncontent-length: 0\r\n\r\n"
     bodies = [json.dumps({"instances": [row], "context": {ENTITY: number}}).encode() for number, row in enumerate(rows)]
     answers = at_once(client, bodies)
     assert [document["predictions"][0] for _, _, document in answers] == trained.answers[:8]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -119,12 +120,17 @@ class Example:
         return {"leader's container": began[self.leader], "last container": max(began.values())}
 
 
+@pytest.fixture
+def example(node: Cluster, installed: Installation, name: str) -> Iterator[Example]:
+    """One of them; afterwards it is gone, and what it took of the quota with it."""
+    found = Example(node, name)
+    yield found
+    found.end()
+
+
 @pytest.mark.shows("B1", "B3", "B4", "B5", "B8", "B10", "B46", env="cluster")
 @pytest.mark.parametrize("name", sorted(EXAMPLES))
-def test_an_example_trains_and_a_killed_worker_changes_nothing(
-    node: Cluster, installed: Installation, name: str
-) -> None:
-    example = Example(node, name)
+def test_an_example_trains_and_a_killed_worker_changes_nothing(example: Example, name: str) -> None:
     example.start()
     began = time.monotonic()
     until(lambda: "data: " in example.log(), "it does not begin to train", 200)
@@ -165,7 +171,6 @@ def test_an_example_trains_and_a_killed_worker_changes_nothing(
             }
         )
     )
-    example.end()
 
 
 SMALL = {"requests": {"cpu": "200m", "memory": "256Mi"}, "limits": {"cpu": "1", "memory": "1Gi"}}
@@ -186,9 +191,11 @@ def test_a_template_as_it_is_finds_its_replicas(installed: Installation, name: s
     of = (kind, body["metadata"]["name"], "-n", TRAINING)
     kubectl("delete", *of, "--ignore-not-found", "--wait=true")
     kubectl("apply", "-f", "-", given=json.dumps(body))
-    kubectl("wait", "--for=condition=Succeeded", "/".join(of[:2]), *of[2:], "--timeout=110s")
-    assert expected in kubectl("logs", "-n", TRAINING, leader)
-    kubectl("delete", *of, "--wait=true")
+    try:
+        kubectl("wait", "--for=condition=Succeeded", "/".join(of[:2]), *of[2:], "--timeout=110s")
+        assert expected in kubectl("logs", "-n", TRAINING, leader)
+    finally:
+        kubectl("delete", *of, "--wait=true")
 
 
 @pytest.mark.shows("B2", "B46", env="cluster")
@@ -198,7 +205,9 @@ def test_the_template_of_a_plain_job_trains(installed: Installation) -> None:
     body["spec"]["template"]["spec"]["containers"][0]["resources"] = SMALL
     kubectl("delete", "job", *of, "--ignore-not-found", "--wait=true")
     kubectl("apply", "-f", "-", given=yaml.safe_dump_all([*around, body]))
-    kubectl("wait", "--for=condition=complete", f"job/{of[0]}", *of[1:], "--timeout=110s")
-    told = kubectl("logs", *of[1:], f"job/{of[0]}")
-    assert float(told.rpartition("accuracy")[2]) > 0.9
-    kubectl("delete", "job", *of, "--wait=true")
+    try:
+        kubectl("wait", "--for=condition=complete", f"job/{of[0]}", *of[1:], "--timeout=110s")
+        told = kubectl("logs", *of[1:], f"job/{of[0]}")
+        assert float(told.rpartition("accuracy")[2]) > 0.9
+    finally:
+        kubectl("delete", "job", *of, "--wait=true")

@@ -33,10 +33,13 @@ class OwnServers:
         images = [one.reference for one in Layout(ROOT).images() if one.name.endswith("/model-server")]
         self._image = images[0]
 
-    def start(self, name: str, home: Home) -> str:
-        """A server with this home; its address once it answers for every graph there."""
+    def start(self, name: str, home: Home, **settings: str) -> str:
+        """A server with this home and these settings; its address once it answers for every graph there."""
         kubectl(
-            "apply", "-f", "-", given=json.dumps({"apiVersion": "v1", "kind": "List", "items": self._objects(name)})
+            "apply",
+            "-f",
+            "-",
+            given=json.dumps({"apiVersion": "v1", "kind": "List", "items": self._objects(name, settings)}),
         )
         kubectl(
             "wait", "-n", self.namespace, f"pod/{name}", "--for=condition=PodReadyToStartContainers", "--timeout=60s"
@@ -83,7 +86,7 @@ class OwnServers:
         status = self.cluster.get(Ref("v1", "Pod", name, self.namespace)).get("status", {})
         return any(one.get("started") for one in status.get("containerStatuses", []))
 
-    def _objects(self, name: str) -> list[dict[str, Any]]:
+    def _objects(self, name: str, settings: dict[str, str]) -> list[dict[str, Any]]:
         metadata = {"name": name, "namespace": self.namespace, "labels": {"app.kubernetes.io/name": name}}
         container = {
             "name": "server", "image": self._image, "imagePullPolicy": "IfNotPresent",
@@ -91,6 +94,7 @@ class OwnServers:
             "env": [
                 {"name": "MAESTRO_HOME", "value": "/var/lib/maestro"}, {"name": "MAESTRO_SERVING__AUTH", "value": "network"},
                 {"name": "OMP_NUM_THREADS", "value": "1"}, {"name": "OPENBLAS_NUM_THREADS", "value": "1"},
+                *({"name": key, "value": value} for key, value in settings.items()),
             ],
             "ports": [{"name": "http", "containerPort": 8000}],
             "resources": {"requests": {"cpu": "20m", "memory": "96Mi"}, "limits": {"cpu": "1", "memory": "1Gi"}},

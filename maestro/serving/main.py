@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import signal
 import socket
@@ -57,6 +58,7 @@ def _serve(server: ModelServer, host: str, port: int) -> int:
     from maestro.serving.engine.parent import Parent
     from maestro.serving.engine.single import OneProcess, bound
 
+    gc.freeze()  # what was imported stays: a full collection need not look at it again, which would keep callers waiting for tens of milliseconds
     serving = server.options.serving
     tls = tls_context(serving.tls_cert, serving.tls_key)
     socks: list[socket.socket] = []

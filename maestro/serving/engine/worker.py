@@ -6,6 +6,7 @@ It imports neither FastAPI nor anything of training, opens no journal and verifi
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import mmap
 import signal
@@ -262,6 +263,8 @@ def main(argument: str) -> int:
 
     start = msgspec.json.decode(argument, type=Start)
     configure("server", start.log_level)
+
+    gc.freeze()  # what was imported stays: no collection need look at it again while callers wait
 
     async def run() -> None:
         await Worker(start).run()

@@ -1,6 +1,8 @@
 """What splitting adds to a request: a server asked directly, by a split in its own process, and by a router that splits between remote nodes.
 
-All servers share one core, and the load another; requests come at a steady rate whether or not they are answered, a few at once. The three ways are measured in turns.
+All servers share one core, and the load another; requests come at a steady rate whether or not they are answered, in step over so many connections. The three
+ways are measured in many short turns, each way right after the other, since a machine's speed drifts; their times are pooled, and what a way adds is told with
+an interval by drawing whole turns again (Efron and Tibshirani, "An Introduction to the Bootstrap", chapter 8: blocks of what is not independent).
 """
 
 from __future__ import annotations
@@ -13,20 +15,22 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from statistics import median
 from typing import Any
 
-from bench.serving.load import Figures
+import numpy as np
+from numpy.typing import NDArray
+
 from bench.serving.models import Served, build
 from bench.serving.peers import peers
 from bench.serving.run import CACHE, running
-from bench.serving.steady import SECONDS, open_loop
+from bench.serving.steady import SECONDS, open_loop_times
 from maestro.clients.home import Home
 from maestro.security.quarantine import read_manifest
 
-RATES = (200, 1000, 2000)
-TURNS = 3
-CONNECTIONS = 4
+LOADS = ((200, 1), (200, 4), (1000, 4), (2000, 4), (1280, 64), (6400, 64))
+"""Requests a second, and over how many connections: so many come at once."""
+TURN_S = 1
+DRAWS = 1000
 SHARE = 5000
 DIRECT, SPLIT, ROUTER = "asked directly", "split in the process", "router, remote nodes"
 
@@ -37,8 +41,9 @@ def compare() -> list[str]:
         return [f"set {CACHE} to a folder for the models and the results"]
     served = build("forest", Path(os.environ[CACHE]).expanduser() / "router")
     ours = next(peer for peer in peers() if peer.table == "ours")
-    seconds = float(os.environ.get(SECONDS, "8")) / 2
-    found: dict[tuple[str, int], list[Figures]] = {}
+    turns = max(2, round(float(os.environ.get(SECONDS, "8")) / TURN_S))
+    found: dict[tuple[str, int, int], list[NDArray[np.float64]]] = {}
+    wrong: dict[tuple[str, int, int], int] = {}
     with ExitStack() as stack:
 
         def start(name: str, folder: Path, **environment: str) -> str:
@@ -55,13 +60,18 @@ def compare() -> list[str]:
             ROUTER, _home(served, "routed", _two_nodes(remote)), MAESTRO_SERVING__REMOTE_KEY=str(key)
         )
         for url in addresses.values():
-            open_loop(url, ours, served, RATES[0], 1, CONNECTIONS)
-        for _ in range(TURNS):
-            for rate in RATES:
+            open_loop_times(url, ours, served, 1000, 2, 4)
+        for _ in range(turns):
+            for rate, connections in LOADS:
                 for name, url in addresses.items():
-                    found.setdefault((name, rate), []).append(open_loop(url, ours, served, rate, seconds, CONNECTIONS))
-    lines = ["| requests/s | how | p50 ms | p99 ms | p50 added | p99 added | errors |", "|---|---|---|---|---|---|---|"]
-    return lines + [_line(name, rate, figures, found[DIRECT, rate]) for (name, rate), figures in found.items()]
+                    times, errors = open_loop_times(url, ours, served, rate, TURN_S, connections)
+                    found.setdefault((name, rate, connections), []).append(np.array(times))
+                    wrong[name, rate, connections] = wrong.get((name, rate, connections), 0) + errors
+    lines = [
+        "| requests/s | at once | how | requests | p50 ms | p99 ms | p50 added | p99 added (95 %) | errors |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    return lines + [_line(key, turns, found[DIRECT, *key[1:]], wrong[key]) for key, turns in found.items()]
 
 
 def _over(folder: Path) -> Callable[[str, Served, int], list[str]]:
@@ -99,13 +109,27 @@ def _two_nodes(url: str) -> dict[str, Any]:
     return {name: {"type": "remote", "url": url, "timeout_ms": 2000} for name in ("a", "b")}
 
 
-def _line(name: str, rate: int, figures: list[Figures], direct: list[Figures]) -> str:
-    added = [
-        median(getattr(mine, field) - getattr(theirs, field) for mine, theirs in zip(figures, direct, strict=True))
-        for field in ("p50_ms", "p99_ms")
-    ]
-    middle = [median(getattr(each, field) for each in figures) for field in ("p50_ms", "p99_ms")]
+def _line(
+    key: tuple[str, int, int], turns: list[NDArray[np.float64]], direct: list[NDArray[np.float64]], errors: int
+) -> str:
+    name, rate, connections = key
+    times, theirs = np.concatenate(turns), np.concatenate(direct)
+    p50, p99 = np.quantile(times, [0.5, 0.99])
+    added = np.quantile(times, [0.5, 0.99]) - np.quantile(theirs, [0.5, 0.99])
+    low, high = _interval(turns, direct)
     return (
-        f"| {rate:,} | {name} | {middle[0]:.2f} | {middle[1]:.2f} | {added[0]:+.2f} | {added[1]:+.2f} "
-        f"| {sum(each.errors for each in figures)} |"
+        f"| {rate:,} | {connections} | {name} | {len(times):,} | {p50:.2f} | {p99:.2f} "
+        f"| {added[0]:+.2f} | {added[1]:+.2f} ({low:+.2f} to {high:+.2f}) | {errors} |"
     )
+
+
+def _interval(turns: list[NDArray[np.float64]], direct: list[NDArray[np.float64]]) -> tuple[float, float]:
+    """Between which bounds the p99 added lies, when turns are drawn again with their neighbours."""
+    drawn = np.random.default_rng(1)
+    added = []
+    for _ in range(DRAWS):
+        chosen = drawn.integers(len(turns), size=len(turns))
+        mine, theirs = (np.concatenate([each[i] for i in chosen]) for each in (turns, direct))
+        added.append(np.quantile(mine, 0.99) - np.quantile(theirs, 0.99))
+    low, high = np.quantile(added, [0.025, 0.975])
+    return float(low), float(high)

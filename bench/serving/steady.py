@@ -44,6 +44,15 @@ def open_loop(
     url: str, ours: Peer, served: Served, rate: float, seconds: float, connections: int = CONNECTIONS
 ) -> Figures:
     """Requests at a steady rate over all connections, answered or not, by h2load: the connections send in step, as many at once as there are."""
+    times, errors = open_loop_times(url, ours, served, rate, seconds, connections)
+    times.sort()
+    return Figures(len(times) / seconds, times[len(times) // 2], times[int(len(times) * 0.99)], errors, 0.0)
+
+
+def open_loop_times(
+    url: str, ours: Peer, served: Served, rate: float, seconds: float, connections: int
+) -> tuple[list[float], int]:
+    """How long each of them took in milliseconds, and how many were answered by no 2xx."""
     body = served.folder / "open.json"
     body.write_text(json.dumps(ours.body(served.rows[:1].tolist())))
     log = served.folder / "open.log"
@@ -55,9 +64,7 @@ def open_loop(
         capture_output=True, check=True,
     )  # fmt: skip
     rows = [line.split("\t") for line in log.read_text().splitlines()]
-    times = sorted(int(row[2]) / 1000 for row in rows)
-    errors = sum(not row[1].startswith("2") for row in rows)
-    return Figures(len(rows) / seconds, times[len(times) // 2], times[int(len(times) * 0.99)], errors, 0.0)
+    return [int(row[2]) / 1000 for row in rows], sum(not row[1].startswith("2") for row in rows)
 
 
 def one_row(ours: Peer, served: Served) -> Path:

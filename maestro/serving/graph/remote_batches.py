@@ -57,6 +57,7 @@ class Part:
         """Give its caller what came of it."""
         if not self.ended:
             self.ended = True
+            self.batch = None  # a circle would be left to the collector
             if self.trial is not None:
                 self.trial.ended(isinstance(outcome, Answer))
             self.done(outcome)
@@ -164,8 +165,10 @@ class RemoteBatches:
             return
         finally:
             self._close(batch)
+            batch.task = None
             if batch.timer is not None:
                 batch.timer.cancel()
+                batch.timer = None
         self._give(batch.parts, told(self._who, status, answer, batch.rows))
 
     def _unheard(self, parts: list[Part], error: Exception) -> None:

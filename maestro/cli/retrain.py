@@ -29,7 +29,7 @@ def retrain(
     n_trials: Annotated[int, typer.Option("--n-trials", min=1, max=10_000, help="Trials of the search.")] = 20,
     n_jobs: Annotated[int, typer.Option("--n-jobs", min=1, max=16, help="Trials at once.")] = 1,
     folds: Annotated[int, typer.Option(min=2, max=10, help="Folds of the cross-validation.")] = 3,
-    sampler: Annotated[str, typer.Option(help="tpe, multivariate_tpe, gp, cmaes, random or grid.")] = "tpe",
+    sampler: Annotated[str, typer.Option(help="frugal_tpe, tpe, multivariate_tpe, gp, cmaes, random or grid.")] = "tpe",
     pruner: Annotated[str, typer.Option(help="median, hyperband, race or none.")] = "hyperband",
     seed: Annotated[int, typer.Option(min=0, help="Of sampler, folds and models.")] = 0,
     idempotency_key: Annotated[

@@ -40,7 +40,7 @@ TimeBudget = Annotated[
     float | None, typer.Option("--time-budget", min=0.001, help="Seconds after which no trial is started.")
 ]
 TrialTimeout = Annotated[float, typer.Option("--trial-timeout", min=0.001, help="Seconds for one trial at most.")]
-Sampler = Annotated[str, typer.Option("--sampler", help="tpe, multivariate_tpe, gp, cmaes, random or grid.")]
+Sampler = Annotated[str, typer.Option("--sampler", help="frugal_tpe, tpe, multivariate_tpe, gp, cmaes, random or grid.")]
 Pruner = Annotated[str, typer.Option("--pruner", help="median, hyperband, race or none.")]
 Backend = Annotated[
     str,

@@ -22,7 +22,7 @@ OWNER = "maestro.owner"
 FACTS = "maestro.facts"
 """The attribute that holds everything else of a trial, so that telling it is one write."""
 
-SAMPLERS = ("tpe", "multivariate_tpe", "gp", "cmaes", "random", "grid")
+SAMPLERS = ("frugal_tpe", "tpe", "multivariate_tpe", "gp", "cmaes", "random", "grid")
 NEEDS = {"gp": ("torch", "torch"), "cmaes": ("cmaes", "cmaes")}
 """Samplers that need a package: the module and what installs it."""
 
@@ -70,14 +70,17 @@ class Studies:
         """Optuna's own storage, built when first asked for."""
         if self._storage is None:
             with _quiet(), self._translated():
-                from optuna.storages import RDBStorage
+                from optuna.storages import RDBStorage, get_storage
+
+                from maestro.clients.optuna_storage import OwnTrials
 
                 options = (
                     {"connect_args": {"timeout": 30}} if self.url.startswith("sqlite") else {"pool_pre_ping": True}
                 )
-                self._storage = RDBStorage(self.url, engine_kwargs=options)
+                database = RDBStorage(self.url, engine_kwargs=options)
                 if self.url.startswith("sqlite"):
-                    _quicken(self._storage.engine)
+                    _quicken(database.engine)
+                self._storage = OwnTrials(get_storage(database), {OWNER: self._owner})
         return self._storage
 
     def open(self, name: str, directions: Sequence[str], sampler: BaseSampler, pruner: BasePruner) -> Study:
@@ -139,6 +142,7 @@ class Studies:
     def trials(self, study: Study) -> list[TrialInfo]:
         """Its trials in order."""
         with self._translated():
+            self._refresh()
             return [trial_info(trial) for trial in study.get_trials(deepcopy=False)]
 
     def recover(self, study: Study, facts: Mapping[str, Any] | None = None) -> int:
@@ -152,6 +156,7 @@ class Studies:
 
         count = 0
         with _quiet(), self._translated():
+            self._refresh()
             for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
                 if self._is_alive(trial):
                     continue
@@ -169,12 +174,19 @@ class Studies:
 
         found = []
         with _quiet(), self._translated():
+            self._refresh()
             for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
                 if self._is_alive(trial) or set(trial.params) != set(names):
                     continue
                 self.storage.set_trial_user_attr(trial._trial_id, OWNER, self._owner)
                 found.append(Trial(study, trial._trial_id))
         return found
+
+    def _refresh(self) -> None:
+        """See what other processes wrote."""
+        refresh = getattr(self.storage, "refresh", None)
+        if refresh is not None:
+            refresh()
 
     def _is_alive(self, trial: FrozenTrial) -> bool:
         lease, _, process = str(trial.user_attrs.get(OWNER, "")).rpartition("@")
@@ -186,7 +198,9 @@ class Studies:
         """A new trial of this process, and the parameters that it tries."""
         with _quiet(), self._translated():
             trial = study.ask()
-            trial.set_user_attr(OWNER, self._owner)
+            if trial.user_attrs.get(OWNER) != self._owner:
+                # it was queued, or the storage is not ours
+                trial.set_user_attr(OWNER, self._owner)
             return trial, suggest(trial)
 
     def report(self, trial: Trial, value: float, step: int) -> bool:
@@ -296,11 +310,13 @@ def check_sampler(name: str, dimensions: int = 2) -> None:
 
 
 def sampler(
-    name: str, *, seed: int | None, grid: Mapping[str, Sequence[Any]] | None = None, startup: int = 10, dimensions: int = 2
+    name: str, *, seed: int | None, grid: Mapping[str, Sequence[Any]] | None = None, startup: int = 10, dimensions: int = 2,
+    steps: int = 1,
 ) -> BaseSampler:  # fmt: skip
     """A sampler by name; `grid` needs the points of every parameter.
 
-    `tpe` chooses as Optuna does (jointly for one objective, each parameter by itself for several), `multivariate_tpe` always jointly.
+    `tpe` chooses as Optuna does (jointly for one objective, each parameter by itself for several), `multivariate_tpe` always jointly, `frugal_tpe`
+    the cheap first (`maestro.clients.optuna_frugal`), for which it is told how many `steps` a whole trial has.
 
     Raises:
         BadInput: as `check_sampler`.
@@ -313,12 +329,23 @@ def sampler(
             return samplers.RandomSampler(seed=seed)
         if name == "grid":
             return _grid(seed, {key: list(values) for key, values in (grid or {}).items()})
+        if name == "frugal_tpe":
+            from maestro.clients.optuna_frugal import FrugalTPE
+
+            return FrugalTPE(seed, startup, lambda trial: _whole_seconds(trial, steps))
         if name == "gp":
             return samplers.GPSampler(seed=seed, n_startup_trials=startup)
         if name == "cmaes":
             return samplers.CmaEsSampler(seed=seed, n_startup_trials=startup, warn_independent_sampling=False)
         together = True if name == "multivariate_tpe" else None
         return samplers.TPESampler(seed=seed, n_startup_trials=startup, multivariate=together)
+
+
+def _whole_seconds(trial: FrozenTrial, steps: int) -> float | None:
+    """The seconds that a finished trial would have trained for, had it not been ended early."""
+    facts = trial.user_attrs.get(FACTS, {})
+    seconds, done = facts.get("seconds"), len(facts.get("steps", ()))
+    return None if seconds is None else float(seconds) * (steps / done if done else 1.0)
 
 
 def _grid(seed: int | None, points: dict[str, list[Any]]) -> BaseSampler:

@@ -74,6 +74,33 @@ def test_a_mistake_is_a_problem_and_a_crash_is_one_trial_s(pool: TrialProcesses)
     assert isinstance(heard(pool, 4)[-1], Ended), "the server goes on"
 
 
+def test_a_process_takes_the_next_trial_as_long_as_each_ends_well(pool: TrialProcesses) -> None:
+    pool.load(setting(judged=False))
+    pids: list[int | None] = []
+    ends: list[Ended] = []
+    for number, params in enumerate(({"n_estimators": 3}, {"n_estimators": 3}, {"width": 3}, {"n_estimators": 3})):
+        pool.start(number, params, 30.0)
+        link = pool._links[number]
+        end = heard(pool, number)[-1]
+        assert isinstance(end, Ended)
+        ends.append(end)
+        pids.append(link.pid)
+    assert pids[0] == pids[1] == pids[2], "a mistake is found in the process that the trial was given"
+    assert pids[3] != pids[2], "and the next trial gets a new one"
+    first, second, _, last = ends
+    scores = [
+        {name: value for name, value in (end.metrics or {}).items() if name != "seconds"}
+        for end in (first, second, last)
+    ]
+    assert scores[0]
+    assert scores[0] == scores[1] == scores[2]
+    assert 0 < second.cpu_s < 5
+    # one that died while it had nothing to do is replaced
+    os.kill(pids[3] or 0, signal.SIGKILL)
+    pool.start(9, {"n_estimators": 3}, 30.0)
+    assert isinstance(heard(pool, 9)[-1], Ended)
+
+
 def test_trials_die_with_a_search_that_is_killed() -> None:
     code = (
         "import time\n"

@@ -37,7 +37,7 @@ class StudyRequest(Model):
         default=None, gt=0, le=7 * 86400, description="seconds after which no trial is started"
     )
     trial_timeout_s: float = Field(default=1800.0, gt=0, le=7 * 86400)
-    sampler: Literal["tpe", "multivariate_tpe", "gp", "cmaes", "random", "grid"] = "tpe"
+    sampler: Literal["frugal_tpe", "tpe", "multivariate_tpe", "gp", "cmaes", "random", "grid"] = "tpe"
     pruner: Literal["median", "hyperband", "race", "none"] = "median"
     seed: int = Field(default=0, ge=0, lt=2**31)
     cost_weight: float = Field(default=0.0, ge=0.0, le=1e6, description="score − cost_weight × cost")

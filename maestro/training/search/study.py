@@ -105,6 +105,7 @@ class StudyRunner:
         sampler = adapter.sampler(
             request.sampler, seed=request.seed, grid=space.grid() if request.sampler == "grid" else None,
             startup=max(STARTUP, min(10, request.n_trials // 3)), dimensions=space.numeric,
+            steps=request.folds,
         )  # fmt: skip
         return self.studies.open(
             request.storage_name,

@@ -1,4 +1,4 @@
-"""A process that holds the data and the libraries of a search and forks one process for each trial.
+"""A process that holds the data and the libraries of a search and forks the processes of its trials (`trial_worker`), one for each trial that runs.
 
 A trial so has its memory, its CPU seconds and its end accounted by the system, is ended by the kernel when its time is over even if everybody
 else is stopped, and takes nobody along when it crashes. Only imports and reading the data happen before a fork: no thread runs here.
@@ -28,7 +28,7 @@ from typing import Any
 from maestro.training.backends import leash
 from maestro.training.models import ModelType, model_type
 from maestro.training.search._trials import Setting
-from maestro.training.search.objective import evaluate
+from maestro.training.search.trial_worker import serve
 
 _LIBRARIES = ("sklearn.metrics", "sklearn.model_selection", "sklearn.pipeline", "sklearn.preprocessing", "pandas")
 
@@ -37,6 +37,17 @@ _LIBRARIES = ("sklearn.metrics", "sklearn.model_selection", "sklearn.pipeline", 
 class _Trial:
     number: int
     began: float
+
+
+@dataclass
+class _Worker:
+    """A process that runs trials: `used_s` is the CPU that was accounted to its earlier ones."""
+
+    link: socket.socket
+    trial: _Trial | None = None
+    stays: bool = True
+    used_s: float = 0.0
+    rest: bytes = b""
 
 
 def main(arguments: list[str]) -> int:
@@ -53,7 +64,7 @@ def main(arguments: list[str]) -> int:
 class _Server:
     def __init__(self, control: socket.socket) -> None:
         self._control = control
-        self._running: dict[int, _Trial] = {}
+        self._workers: dict[int, _Worker] = {}
         self._channels: list[int] = []
         self._setting: Setting | None = None
         self._kind: ModelType | None = None
@@ -66,7 +77,11 @@ class _Server:
         self._say({"ready": True})
         waiting = b""
         while True:
-            readable, _, _ = select.select([self._control.fileno(), wake], [], [])
+            heard = {worker.link.fileno(): pid for pid, worker in self._workers.items() if worker.link.fileno() >= 0}
+            readable, _, _ = select.select([self._control.fileno(), wake, *heard], [], [])
+            for descriptor in readable:
+                if descriptor in heard:
+                    self._hear(self._workers[heard[descriptor]])
             if wake in readable:
                 os.read(wake, 4096)
                 self._reap()
@@ -78,69 +93,117 @@ class _Server:
                 *lines, waiting = (waiting + data).split(b"\n")
                 for line in lines:
                     self._obey(json.loads(line))
-        for pid in self._running:
+        for pid in self._workers:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         # waited for, so that what they used is accounted to whoever waits for this process
-        for pid in self._running:
+        for pid in self._workers:
             with suppress(ChildProcessError):
                 os.waitpid(pid, 0)
 
     def _obey(self, message: dict[str, Any]) -> None:
         if "load" in message:
-            with open(message["load"], "rb") as stream:
-                self._setting = pickle.load(stream)  # noqa: S301 - our own file
-            space = self._setting.request.search_space
-            self._kind = model_type(space.model_type)
-            _warm_up(self._kind, self._setting)
-            gc.collect()
-            gc.freeze()
-            self._say({"loaded": True})
+            self._load(message["load"])
             return
         channel = self._channels.pop(0)
-        began = time.monotonic()
+        trial = _Trial(int(message["start"]), time.monotonic())
+        line = json.dumps(message).encode() + b"\n"
+        pid = next((pid for pid, worker in self._workers.items() if worker.stays and worker.trial is None), None)
+        try:
+            while True:
+                pid = self._fork(channel) if pid is None else pid
+                worker = self._workers[pid]
+                try:
+                    socket.send_fds(worker.link, [line], [channel])
+                    break
+                except OSError:
+                    # it died while it had nothing to do
+                    worker.stays, pid = False, None
+        finally:
+            os.close(channel)
+        worker.trial = trial
+        self._say({"id": message["start"], "pid": pid})
+
+    def _load(self, file: str) -> None:
+        for worker in self._workers.values():
+            # they hold the data of an earlier search
+            worker.stays = False
+            worker.link.close()
+        with open(file, "rb") as stream:
+            self._setting = pickle.load(stream)  # noqa: S301 - our own file
+        self._kind = model_type(self._setting.request.search_space.model_type)
+        _warm_up(self._kind, self._setting)
+        gc.collect()
+        gc.freeze()
+        self._say({"loaded": True})
+
+    def _fork(self, channel: int) -> int:
+        ours, theirs = socket.socketpair()
         sys.stdout.flush()
         pid = os.fork()
         if pid == 0:
             code = 70
             try:
-                code = self._grow(channel, message)
+                # what only the server may hold: a link ends when its one holder closes it
+                os.close(channel)
+                for link in (ours, self._control, *(worker.link for worker in self._workers.values())):
+                    link.close()
+                code = self._grow(theirs)
             finally:
                 # no exit handlers and no destructors of what the server holds
                 os._exit(code)
-        os.close(channel)
-        self._running[pid] = _Trial(int(message["start"]), began)
-        self._say({"id": message["start"], "pid": pid})
+        theirs.close()
+        self._workers[pid] = _Worker(ours)
+        return pid
 
-    def _grow(self, channel: int, message: dict[str, Any]) -> int:
+    def _grow(self, link: socket.socket) -> int:
         server = os.getppid()
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.setitimer(signal.ITIMER_REAL, float(message["timeout_s"]))
         leash.die_with(server, signal.SIGKILL)
-        self._control.close()
         if self._setting is None or self._kind is None:
             raise AssertionError("a trial was started before its data were loaded")
-        setting = self._setting
-        with socket.socket(fileno=channel) as link, link.makefile("rwb") as stream:
+        return serve(link, self._kind, self._setting)
 
-            def tell(told: dict[str, Any]) -> None:
-                stream.write(json.dumps(told).encode() + b"\n")
-                stream.flush()
-
-            goes_on = (lambda: stream.readline() == b"go\n") if setting.judged else None
-            return evaluate(self._kind, setting.request, setting.prepared, message["params"], tell, goes_on)
+    def _hear(self, worker: _Worker) -> None:
+        """What a worker says of its trial's end; nothing of one that is gone, which `_reap` finds."""
+        while worker.link.fileno() >= 0 and select.select([worker.link], [], [], 0.0)[0]:
+            try:
+                data = worker.link.recv(1 << 16)
+            except ConnectionError:
+                data = b""
+            if not data:
+                worker.stays = False
+                worker.link.close()
+                return
+            *lines, worker.rest = (worker.rest + data).split(b"\n")
+            for line in lines:
+                told = json.loads(line)
+                worker.used_s = told["used_s"]
+                self._tell(worker, told["ended"], told["cpu_s"], told["peak_memory_bytes"])
+                if not told["stays"]:
+                    worker.stays = False
+                    worker.link.close()
 
     def _reap(self) -> None:
-        for pid in list(self._running):
+        for pid in list(self._workers):
             found, status, usage = os.wait4(pid, os.WNOHANG)
-            if found:
-                trial = self._running.pop(pid)
-                self._say({
-                    "id": trial.number, "ended": os.waitstatus_to_exitcode(status), "wall_s": time.monotonic() - trial.began,
-                    "cpu_s": usage.ru_utime + usage.ru_stime, "peak_memory_bytes": usage.ru_maxrss * 1024,
-                })  # fmt: skip
+            if not found:
+                continue
+            worker = self._workers.pop(pid)
+            self._hear(worker)
+            worker.link.close()
+            if worker.trial is not None:
+                cpu_s = max(usage.ru_utime + usage.ru_stime - worker.used_s, 0.0)
+                self._tell(worker, os.waitstatus_to_exitcode(status), cpu_s, usage.ru_maxrss * 1024)
+
+    def _tell(self, worker: _Worker, code: int, cpu_s: float, peak_memory_bytes: int) -> None:
+        if worker.trial is None:
+            return
+        trial, worker.trial = worker.trial, None
+        self._say({
+            "id": trial.number, "ended": code, "wall_s": time.monotonic() - trial.began, "cpu_s": cpu_s, "peak_memory_bytes": peak_memory_bytes,
+        })  # fmt: skip
 
     def _say(self, message: dict[str, Any]) -> None:
         self._control.sendall(json.dumps(message).encode() + b"\n")

@@ -40,7 +40,9 @@ TimeBudget = Annotated[
     float | None, typer.Option("--time-budget", min=0.001, help="Seconds after which no trial is started.")
 ]
 TrialTimeout = Annotated[float, typer.Option("--trial-timeout", min=0.001, help="Seconds for one trial at most.")]
-Sampler = Annotated[str, typer.Option("--sampler", help="frugal_tpe, tpe, multivariate_tpe, gp, cmaes, random or grid.")]
+Sampler = Annotated[
+    str, typer.Option("--sampler", help="frugal_tpe, tpe, multivariate_tpe, gp, cmaes, random or grid.")
+]
 Pruner = Annotated[str, typer.Option("--pruner", help="median, hyperband, race or none.")]
 Backend = Annotated[
     str,
@@ -181,7 +183,8 @@ def show(
 def run_request(request: StudyRequest, html: Path | None, as_json: bool) -> None:
     """Run a study in this process, against the running MLflow, and print what came of it."""
     from maestro.clients.mlflow import Tracking
-    from maestro.clients.optuna import Studies, check_sampler
+    from maestro.clients.optuna import Studies
+    from maestro.clients.optuna_samplers import check_sampler
     from maestro.training.models import model_type
     from maestro.training.pipeline.load import load
     from maestro.training.pipeline.run import prepare

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,10 +20,6 @@ if TYPE_CHECKING:
 OWNER = "maestro.owner"
 FACTS = "maestro.facts"
 """The attribute that holds everything else of a trial, so that telling it is one write."""
-
-SAMPLERS = ("frugal_tpe", "tpe", "multivariate_tpe", "gp", "cmaes", "random", "grid")
-NEEDS = {"gp": ("torch", "torch"), "cmaes": ("cmaes", "cmaes")}
-"""Samplers that need a package: the module and what installs it."""
 
 PRUNERS = ("median", "hyperband", "race", "none")
 
@@ -69,7 +64,7 @@ class Studies:
     def storage(self) -> Any:
         """Optuna's own storage, built when first asked for."""
         if self._storage is None:
-            with _quiet(), self._translated():
+            with quiet(), self._translated():
                 from optuna.storages import RDBStorage, get_storage
 
                 from maestro.clients.optuna_storage import OwnTrials
@@ -89,7 +84,7 @@ class Studies:
         Raises:
             BadInput: it exists with other directions.
         """
-        with _quiet(), self._translated():
+        with quiet(), self._translated():
             import optuna
 
             sides: list[Any] = list(directions)
@@ -116,7 +111,7 @@ class Studies:
         Raises:
             NotFound: there is none of this name; the known ones are listed.
         """
-        with _quiet(), self._translated():
+        with quiet(), self._translated():
             import optuna
 
             try:
@@ -127,7 +122,7 @@ class Studies:
 
     def known(self) -> list[StudyInfo]:
         """Every study of the storage."""
-        with _quiet(), self._translated():
+        with quiet(), self._translated():
             import optuna
 
             found = optuna.get_all_study_summaries(self.storage, include_best_trial=False)
@@ -155,7 +150,7 @@ class Studies:
         from optuna.trial import TrialState
 
         count = 0
-        with _quiet(), self._translated():
+        with quiet(), self._translated():
             self._refresh()
             for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
                 if self._is_alive(trial):
@@ -173,7 +168,7 @@ class Studies:
         from optuna.trial import Trial, TrialState
 
         found = []
-        with _quiet(), self._translated():
+        with quiet(), self._translated():
             self._refresh()
             for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
                 if self._is_alive(trial) or set(trial.params) != set(names):
@@ -196,7 +191,7 @@ class Studies:
 
     def ask(self, study: Study, suggest: Callable[[Trial], dict[str, Any]]) -> tuple[Trial, dict[str, Any]]:
         """A new trial of this process, and the parameters that it tries."""
-        with _quiet(), self._translated():
+        with quiet(), self._translated():
             trial = study.ask()
             if trial.user_attrs.get(OWNER) != self._owner:
                 # it was queued, or the storage is not ours
@@ -205,7 +200,7 @@ class Studies:
 
     def report(self, trial: Trial, value: float, step: int) -> bool:
         """Note an intermediate value; returns whether the study's pruner ends the trial here."""
-        with _quiet(), self._translated():
+        with quiet(), self._translated():
             trial.report(value, step)
             return trial.should_prune()
 
@@ -220,7 +215,7 @@ class Studies:
         """End a trial with what is known of it."""
         from optuna.trial import TrialState
 
-        with _quiet(), self._translated():
+        with quiet(), self._translated():
             trial.set_user_attr(FACTS, dict(facts))
             told = list(values) if values is not None and state == "complete" else None
             return trial_info(study.tell(trial, told, state=TrialState[state.upper()]))
@@ -232,7 +227,7 @@ class Studies:
         done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         if len(done) < 4:
             return {}
-        with _quiet(), self._translated():
+        with quiet(), self._translated():
             from optuna.importance import get_param_importances
 
             try:
@@ -285,88 +280,6 @@ def _quicken(engine: Any) -> None:
     event.listen(engine, "connect", prepare)
 
 
-def check_sampler(name: str, dimensions: int = 2) -> None:
-    """Refuse a sampler that does not exist or cannot work here, before anything is started.
-
-    Args:
-        name: the sampler.
-        dimensions: how many numeric dimensions are searched.
-
-    Raises:
-        BadInput: it is unknown, its package is not installed, or it cannot search so few dimensions.
-    """
-    if name not in SAMPLERS:
-        raise BadInput(f"sampler {name!r} is unknown", field="sampler", remedy=f"choose one of {', '.join(SAMPLERS)}")
-    module, package = NEEDS.get(name, ("", ""))
-    if module and importlib.util.find_spec(module) is None:
-        raise BadInput(
-            f"sampler {name} needs the package {package}, which is not installed", field="sampler",
-            remedy=f"pip install {package}, or choose multivariate_tpe",
-        )  # fmt: skip
-    if name == "cmaes" and dimensions < 2:
-        raise BadInput(
-            "sampler cmaes needs two numeric dimensions or more", field="sampler", remedy="choose tpe, or search more"
-        )
-
-
-def sampler(
-    name: str, *, seed: int | None, grid: Mapping[str, Sequence[Any]] | None = None, startup: int = 10, dimensions: int = 2,
-    steps: int = 1,
-) -> BaseSampler:  # fmt: skip
-    """A sampler by name; `grid` needs the points of every parameter.
-
-    `tpe` chooses as Optuna does (jointly for one objective, each parameter by itself for several), `multivariate_tpe` always jointly, `frugal_tpe`
-    the cheap first (`maestro.clients.optuna_frugal`), for which it is told how many `steps` a whole trial has.
-
-    Raises:
-        BadInput: as `check_sampler`.
-    """
-    check_sampler(name, dimensions)
-    with _quiet():
-        from optuna import samplers
-
-        if name == "random":
-            return samplers.RandomSampler(seed=seed)
-        if name == "grid":
-            return _grid(seed, {key: list(values) for key, values in (grid or {}).items()})
-        if name == "frugal_tpe":
-            from maestro.clients.optuna_frugal import FrugalTPE
-
-            return FrugalTPE(seed, startup, lambda trial: _whole_seconds(trial, steps))
-        if name == "gp":
-            return samplers.GPSampler(seed=seed, n_startup_trials=startup)
-        if name == "cmaes":
-            return samplers.CmaEsSampler(seed=seed, n_startup_trials=startup, warn_independent_sampling=False)
-        together = True if name == "multivariate_tpe" else None
-        return samplers.TPESampler(seed=seed, n_startup_trials=startup, multivariate=together)
-
-
-def _whole_seconds(trial: FrozenTrial, steps: int) -> float | None:
-    """The seconds that a finished trial would have trained for, had it not been ended early."""
-    facts = trial.user_attrs.get(FACTS, {})
-    seconds, done = facts.get("seconds"), len(facts.get("steps", ()))
-    return None if seconds is None else float(seconds) * (steps / done if done else 1.0)
-
-
-def _grid(seed: int | None, points: dict[str, list[Any]]) -> BaseSampler:
-    from optuna.samplers import GridSampler
-
-    class Grid(GridSampler):
-        """Optuna's, without the end of the study by itself: that works inside its own loop alone."""
-
-        def after_trial(self, *_: Any) -> None:
-            """Whether the grid is done is asked by `is_exhausted`."""
-
-    return Grid(points, seed=seed)
-
-
-def is_exhausted(study: Study) -> bool:
-    """Whether a grid has been tried to its end; false for every other sampler."""
-    from optuna.samplers import GridSampler
-
-    return isinstance(study.sampler, GridSampler) and study.sampler.is_exhausted(study)
-
-
 def pruner(name: str, *, steps: int) -> BasePruner:
     """A pruner by name, for trials that report `steps` times; a race is judged by `maestro.decisions.search_pruning`.
 
@@ -375,7 +288,7 @@ def pruner(name: str, *, steps: int) -> BasePruner:
     """
     if name not in PRUNERS:
         raise BadInput(f"pruner {name!r} is unknown", field="pruner", remedy=f"choose one of {', '.join(PRUNERS)}")
-    with _quiet():
+    with quiet():
         from optuna import pruners
 
         if name == "median":
@@ -390,7 +303,7 @@ def plots(study: Study, objectives: Sequence[str]) -> str:
     from optuna import visualization as draw
 
     figures = []
-    with _quiet():
+    with quiet():
         for at, name in enumerate(objectives):
             figures.append(draw.plot_optimization_history(study, target=_objective(at), target_name=name))
         with contextlib.suppress(ValueError, RuntimeError):
@@ -418,7 +331,8 @@ def trial_info(trial: Any) -> TrialInfo:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
+    """Optuna without its log and its warnings of what is experimental."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)

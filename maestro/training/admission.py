@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from maestro.clients.feast import catalogue
-from maestro.clients.optuna import check_sampler
+from maestro.clients.optuna_samplers import check_sampler
 from maestro.core.errors import BadInput
 from maestro.core.jobs import DataSpec, JobRequest
 from maestro.core.settings import TrainingSettings

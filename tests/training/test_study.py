@@ -17,7 +17,8 @@ import pandas as pd
 import pytest
 
 from maestro.clients.mlflow import Tracking
-from maestro.clients.optuna import NEEDS, OWNER, Studies
+from maestro.clients.optuna import OWNER, Studies
+from maestro.clients.optuna_samplers import NEEDS
 from maestro.clients.processes import owner
 from maestro.core.contract import Feature
 from maestro.core.errors import BadInput, NotFound, Unreachable

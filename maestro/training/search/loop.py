@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from maestro.clients import optuna as adapter
 from maestro.clients.optuna import Studies, TrialInfo
+from maestro.clients.optuna_samplers import is_exhausted
 from maestro.core.errors import BadInput
 from maestro.core.money import from_usd
 from maestro.core.seams import Progress
@@ -123,7 +123,7 @@ class Search:
             return False
         if time.monotonic() >= self._deadline:
             self.stopped = f"the time budget of {request.timeout_s:g} s is over"
-        elif adapter.is_exhausted(self._study):
+        elif is_exhausted(self._study):
             self.stopped = "the grid has been tried to its end"
         elif self._budget.free is not None and self._worst > self._budget.free:
             if self._running:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from maestro.clients import optuna as adapter
+from maestro.clients import optuna_samplers as samplers
 from maestro.clients.mlflow import Tracking
 from maestro.clients.optuna import Studies
 from maestro.core.errors import BadInput, Conflict
@@ -102,7 +103,7 @@ class StudyRunner:
     def _open(self) -> Study:
         request = self.request
         space = request.search_space
-        sampler = adapter.sampler(
+        sampler = samplers.sampler(
             request.sampler, seed=request.seed, grid=space.grid() if request.sampler == "grid" else None,
             startup=max(STARTUP, min(10, request.n_trials // 3)), dimensions=space.numeric,
             steps=request.folds,

@@ -11,6 +11,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from maestro.clients import optuna as adapter
+from maestro.clients import optuna_samplers
 from maestro.clients.optuna import FACTS, OWNER, Studies
 from maestro.clients.optuna_frugal import _encoded, cost_model
 
@@ -27,7 +28,7 @@ def finished(params: dict[str, Any], seconds: float | None, steps: int = 3) -> F
 
 
 def told_seconds(trial: FrozenTrial) -> float | None:
-    return adapter._whole_seconds(trial, 3)
+    return optuna_samplers.whole_seconds(trial, 3)
 
 
 def test_points_are_encoded_along_their_ranges() -> None:
@@ -67,7 +68,10 @@ def searched(
 ) -> list[dict[str, Any]]:
     """The points of a search whose score and seconds both grow with the first dimension."""
     study = studies.open(
-        name, ["maximize"], adapter.sampler(sampler, seed=seed, startup=6, steps=1), adapter.pruner("none", steps=1)
+        name,
+        ["maximize"],
+        optuna_samplers.sampler(sampler, seed=seed, startup=6, steps=1),
+        adapter.pruner("none", steps=1),
     )
     for _ in range(trials):
         trial, params = studies.ask(
@@ -98,7 +102,9 @@ def test_the_design_is_cheaper_than_a_random_one(tmp_path: Path) -> None:
 def test_what_memory_answers_is_what_the_database_holds(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/s.db"
     studies = Studies(url)
-    study = studies.open("s", ["maximize"], adapter.sampler("random", seed=0), adapter.pruner("median", steps=3))
+    study = studies.open(
+        "s", ["maximize"], optuna_samplers.sampler("random", seed=0), adapter.pruner("median", steps=3)
+    )
     running, _ = studies.ask(
         study, lambda t: {"x": t.suggest_float("x", 0, 1), "kind": t.suggest_categorical("kind", ["a", "b"])}
     )

@@ -36,9 +36,14 @@ def test_the_nightly_dag_retrains_by_a_pod_of_its_own(node: Cluster, installed: 
     if "Deployment/airflow-scheduler" in installed.no_image:
         pytest.skip("the node lacks the image of Airflow: make images, with --load")
     define_features()
+
+    def runs() -> dict[str, str]:
+        return {one["run_id"]: str(one["state"]) for one in listed(airflow("dags", "list-runs", DAG, "-o", "json"))}
+
     before = {one["version"] for one in api.get("/versions", model=MODEL, page_size=200)["items"]}
     until(lambda: DAG in airflow("dags", "list", "-o", "json"), "the DAG was not read", 120)
     run = f"node-{time.time_ns()}"
+    earlier = set(runs())
     airflow("dags", "unpause", DAG)
     airflow("dags", "trigger", DAG, "--run-id", run, "--conf", json.dumps(NIGHT))
     pods: set[str] = set()
@@ -46,8 +51,9 @@ def test_the_nightly_dag_retrains_by_a_pod_of_its_own(node: Cluster, installed: 
     def ended() -> str | None:
         found = node.list("v1", "Pod", "ml-training", labels={"app.kubernetes.io/name": "airflow-command"})
         pods.update(pod["metadata"]["name"] for pod in found)
-        runs = {one["run_id"]: str(one["state"]) for one in listed(airflow("dags", "list-runs", DAG, "-o", "json"))}
-        return runs[run] if runs[run] in {"success", "failed"} else None
+        # where it is two o'clock, the night's own run is beside it
+        states = runs()
+        return states[run] if states.keys() >= {run} and set(states.values()) <= {"success", "failed"} else None
 
     began = time.monotonic()
     state = until(ended, "the run does not end", 600)
@@ -55,7 +61,8 @@ def test_the_nightly_dag_retrains_by_a_pod_of_its_own(node: Cluster, installed: 
     assert state == "success", inside("ml-platform", "deploy/airflow-scheduler", "sh", "-c", LAST_LOG)
     assert pods
     after = {one["version"] for one in api.get("/versions", model=MODEL, page_size=200)["items"]}
-    assert len(after - before) == 1
+    succeeded = sum(state == "success" for name, state in runs().items() if name not in earlier)
+    assert 1 <= len(after - before) <= succeeded
     print(json.dumps({"retrained after s": round(time.monotonic() - began), "pods": sorted(pods)}))
 
 

@@ -118,14 +118,15 @@ def test_a_batch_loses_and_repeats_no_row_when_a_pod_is_killed(api: Api, champio
     kubectl("apply", "-f", "-", given=batch)
     until(lambda: written() >= 1, "no pod has answered any row", 180)
     victim = next(pod["metadata"]["name"] for pod in pods() if pod["status"]["phase"] == "Running")
-    kubectl("delete", "pod", "-n", NAMESPACE, victim, "--grace-period=0", "--force")
     before = written()
+    kubectl("delete", "pod", "-n", NAMESPACE, victim, "--grace-period=0", "--force")
     assert before < ROWS // 100_000, "it was done before a pod could be killed"
     kubectl("wait", "-n", NAMESPACE, JOB, "--for=condition=Complete", "--timeout=110s")
     took = time.monotonic() - began
     found = json.loads(by_hand("python", "-c", READ))
     assert (found["rows"], found["different"]) == (ROWS, ROWS)
-    told = [json.loads(log) for log in ended_logs()]
+    assert victim not in {pod["metadata"]["name"] for pod in pods()}, "it was not replaced"
+    told = told_documents()
     assert sum(log["rows"] for log in told) == ROWS
     answers = kubectl(
         "exec", "-n", NAMESPACE, "deploy/model-router", "-c", "router", "--", "python", "-c", ASK,
@@ -135,10 +136,12 @@ def test_a_batch_loses_and_repeats_no_row_when_a_pod_is_killed(api: Api, champio
     print(json.dumps({"rows": ROWS, "seconds": round(took, 1), "parts before the kill": before, "told": told}))
 
 
-def ended_logs() -> list[str]:
-    """What each pod that ended well told, its last line."""
-    return [
-        kubectl("logs", "-n", NAMESPACE, pod["metadata"]["name"]).strip().splitlines()[-1]
+def told_documents() -> list[dict[str, Any]]:
+    """What each pod that ended well told of its share."""
+    logs = [
+        kubectl("logs", "-n", NAMESPACE, pod["metadata"]["name"])
         for pod in pods()
         if pod["status"]["phase"] == "Succeeded"
     ]
+    # after the lines of its log
+    return [json.JSONDecoder().raw_decode(log, log.index("{\n"))[0] for log in logs]

@@ -79,8 +79,10 @@ def plain(name): return re.sub(r"[-_.]+", "-", name).lower()
 there = {plain(re.split(r"[\\[=]", line)[0]) for line in open(sys.argv[1]) if "==" in line} | {"maestro-ml"}
 of = {}
 for found in importlib.metadata.distributions():
-    for file in found.files or []:
-        of.setdefault(file.parts[0].removesuffix(".py"), set()).add(plain(found.metadata["Name"]))
+    name = plain(found.metadata["Name"])
+    tops = {re.split("[/,]", line, maxsplit=1)[0].removesuffix(".py") for line in (found.read_text("RECORD") or "").splitlines()}
+    for top in tops:
+        of.setdefault(top, set()).add(name)
 class Absent(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):
         if of.get(name) and not of[name] & there:

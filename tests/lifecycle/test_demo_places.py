@@ -90,8 +90,9 @@ def test_rollouts_are_told_by_what_made_their_versions() -> None:
     ]
 
 
-def test_a_caller_says_who_it_is_and_no_more() -> None:
-    assert Caller({"person_id": 7}, "1").asks("visits") == {"model": "visits", "entities": [{"person_id": 7}]}
+def test_a_caller_sends_its_row_where_it_has_one() -> None:
+    assert Caller({"person_id": 7}, "1").asks("m") == {"model": "m", "entities": [{"person_id": 7}]}
+    assert Caller({"person_id": 7}, "1", [0.5]).asks("m")["instances"] == [[0.5]]
 
 
 def test_a_negative_verdict_is_an_answer_and_a_failure_is_none() -> None:

@@ -23,14 +23,16 @@ _LABEL_BATCH_S = 0.5
 
 @dataclass(frozen=True)
 class Caller:
-    """One entity that asks for a prediction, and what is true of it; the server looks its features up."""
+    """One entity that asks for a prediction, and what is true of it; `row` are its features where the server does not look them up."""
 
     entity: dict[str, Any]
     label: str
+    row: list[float] | None = None
 
     def asks(self, model: str) -> dict[str, Any]:
         """The body of its request."""
-        return {"model": model, "entities": [self.entity]}
+        body: dict[str, Any] = {"model": model, "entities": [self.entity]}
+        return body if self.row is None else body | {"instances": [self.row]}
 
 
 @dataclass

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from maestro.clients.feast import FeatureRepository
+    from maestro.lifecycle.demo.traffic import Caller
     from maestro.training.datasets import Dataset
 
 Steps = tuple[tuple[str, str], ...]
@@ -88,6 +89,10 @@ class Place(Protocol):
 
     def online(self, service: str, entities: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Features by entity from the online store."""
+        ...
+
+    def equipped(self, service: str, callers: Sequence[Caller]) -> Sequence[Caller]:
+        """The callers with all that their requests have to carry."""
         ...
 
     def deliver(self, path: Path) -> str:

@@ -8,6 +8,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,6 +26,7 @@ from maestro.core.seams import Progress
 from maestro.core.state import ServiceState, State
 from maestro.lifecycle.demo.places._base import Pace, Place, Setting, Steps
 from maestro.lifecycle.demo.places.laptop import answer_of
+from maestro.lifecycle.demo.traffic import Caller
 from maestro.training.datasets import Dataset
 
 Answer = TypeVar("Answer")
@@ -151,6 +153,17 @@ class InCluster:
         """From the feature server."""
         with closing(FeatureServer(self._url("features"))) as server:
             return server.get(service, entities)
+
+    def equipped(self, service: str, callers: Sequence[Caller]) -> Sequence[Caller]:
+        """With their features: model servers in a cluster look nothing up, so callers ask the feature server first."""
+        names = self.features().info(service).features
+        found = self.online(service, [caller.entity for caller in callers])
+        if missing := sum(row[name] is None for row in found for name in names):
+            raise NegativeVerdict(f"{missing} values of the callers' features are not online")
+        return [
+            replace(caller, row=[float(row[name]) for name in names])
+            for caller, row in zip(callers, found, strict=True)
+        ]
 
     def deliver(self, path: Path) -> str:
         """Into the claim of API and worker."""

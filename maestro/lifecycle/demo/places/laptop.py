@@ -20,6 +20,7 @@ from maestro.core.seams import Progress
 from maestro.core.settings import settings
 from maestro.lifecycle import bootstrap
 from maestro.lifecycle.demo.places._base import Pace, Setting
+from maestro.lifecycle.demo.traffic import Caller
 from maestro.lifecycle.supervisor import Supervisor
 from maestro.training import feature_definitions
 from maestro.training.datasets import Dataset
@@ -71,6 +72,10 @@ class Laptop:
     def online(self, service: str, entities: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """From the home's store."""
         return OnlineFeatures(self._home.features).get(service, entities)
+
+    def equipped(self, service: str, callers: Sequence[Caller]) -> Sequence[Caller]:
+        """As they are: the server looks features up by entity."""
+        return callers
 
     def deliver(self, path: Path) -> str:
         """It is there."""

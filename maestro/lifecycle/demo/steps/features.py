@@ -24,7 +24,7 @@ def run(stage: Stage) -> Outcome:
     frame = repository.training_frame(_SERVICE, entities)
     stage.progress.update(0.8, "filling the online store")
     stage.place.bring_online(sets, stage.progress)
-    stage.facts["population"] = population(stage.home)
+    stage.facts["population"] = stage.place.equipped(_SERVICE, population(stage.home))
     caller = stage.facts["population"][0]
     online = stage.place.online(_SERVICE, [caller.entity])[0]
     known = all(value is not None for name, value in online.items() if name != visits.entity)

@@ -30,12 +30,14 @@ class RemoteModel:
         most: rows in one request; more are refused.
         version: what it says it is.
         fault: looks at the rows first: the bytes to be sent instead of an answer (empty bytes close the connection), or None.
+        ends: the last bytes of the connection, sent instead of an answer, or None.
     """
 
     delay_s: float = 0.0
     most: int = 10_000
     version: str = "3.0.0"
     fault: Callable[[list[list[Any]]], bytes | None] = lambda rows: None
+    ends: Callable[[list[list[Any]]], bytes | None] = lambda rows: None
     shape: Callable[[list[float]], tuple[str, list[Any]]] = lambda values: ("FP64", values)
     asked: list[list[list[Any]]] = field(default_factory=list)
     columns: list[tuple[tuple[str, str], ...]] = field(default_factory=list)
@@ -60,6 +62,10 @@ class RemoteModel:
                 self.parents.append(parent or None)
                 if self.delay_s:
                     await asyncio.sleep(self.delay_s)
+                last = self.ends(rows)
+                if last is not None:
+                    writer.write(last)
+                    break
                 answer = self.answer(rows)
                 if not answer:
                     break
@@ -97,9 +103,9 @@ def rows_of(inputs: list[dict[str, Any]]) -> list[list[Any]]:
     return rows
 
 
-def http(status: int, document: dict[str, Any]) -> bytes:
+def http(status: int, document: dict[str, Any] | bytes) -> bytes:
     """A whole answer."""
-    body = json.dumps(document).encode()
+    body = document if isinstance(document, bytes) else json.dumps(document).encode()
     return b"HTTP/1.1 %d So\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (
         status,
         len(body),

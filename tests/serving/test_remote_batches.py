@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from maestro.core.errors import BadInput, MaestroError
 from maestro.observability.tracing import start_span
 from maestro.serving.breaker import Breaker
-from maestro.serving.graph import remote_http
+from maestro.serving.graph import remote_batches, remote_http
 from maestro.serving.graph._base import Answer, Call
 from maestro.serving.graph.remote import RemoteRunner
 from maestro.serving.graph.remote_batches import MAX_ROWS
@@ -205,7 +205,7 @@ def test_while_all_connections_are_busy_more_gather(monkeypatch: pytest.MonkeyPa
     assert model.sizes == [1, 19]
 
 
-def test_a_killed_node_fails_every_caller_once_and_is_asked_again_by_none() -> None:
+def test_a_killed_node_fails_every_caller_once() -> None:
     model = RemoteModel()
 
     async def killed(runner: RemoteRunner) -> Any:
@@ -219,7 +219,137 @@ def test_a_killed_node_fails_every_caller_once_and_is_asked_again_by_none() -> N
     stuck, closed = asked(model, killed, timeout_s=0.3)
     assert all(isinstance(outcome, ModelTimeout) for outcome in stuck)
     assert all(isinstance(outcome, ModelFailed) and "without an answer" in outcome.detail for outcome in closed)
-    assert model.sizes == [8, 8]
+    assert model.sizes == [8, 8] + [1] * 8
+
+
+def test_a_node_that_has_gone_meanwhile_is_told_to_all() -> None:
+    model = RemoteModel()
+
+    async def gone() -> Any:
+        server = await asyncio.start_server(model, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v2/models/m"
+        async with RemoteClient() as client:
+            runner = RemoteRunner("r", url, 5.0, client, Breaker(volume=1000))
+            await runner.answer(numbers([7.0, 7.0]))
+            server.close()
+            model.fault = lambda rows: b""
+            return await outcomes(runner, [numbers([1.0, 1.0])] * 8)
+
+    found = asyncio.run(gone())
+    assert all(isinstance(outcome, ModelFailed) and "refused" in outcome.detail for outcome in found)
+    assert model.sizes == [1, 8]
+
+
+@pytest.mark.parametrize("begun", [b"", b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{", b"no HTTP"])
+def test_a_row_that_ends_the_connection_takes_nobody_with_it(begun: bytes) -> None:
+    model = RemoteModel()
+
+    async def crashing(runner: RemoteRunner) -> Any:
+        model.ends = lambda rows: begun if any(row[0] == 5.0 for row in rows) else None
+        return await outcomes(runner, [numbers([float(number), 0.0]) for number in range(8)])
+
+    found = asked(model, crashing)
+    assert isinstance(found[5], ModelFailed)
+    assert [outcome.prediction.values for outcome in found[:5] + found[6:]] == [[float(n)] for n in range(8) if n != 5]
+
+
+BROKEN = [
+    (500, b'{"error": "caf\xe9"}'),
+    (500, b"[" * 100_000),
+    (400, b'"\xe9"'),
+    (200, b'{"outputs": [{"shape": [1], "datatype": "BYTES", "data": ["caf\xe9"]}]}'),
+    (200, b"[" * 100_000),
+    (200, b'{"outputs": [{"shape": [1], "datatype": "BYTES", "data": "x"}]}'),
+    (200, b'{"outputs": [{"shape": [1, 0], "datatype": "FP64", "data": [1]}]}'),
+    (200, b'{"outputs": [{"shape": [2, 2], "datatype": "FP64", "data": [1, 2, 3]}]}'),
+    (200, b'{"outputs": [{"shape": [2, 2], "datatype": "FP64", "data": [[1, 2], 3]}]}'),
+    (200, b'{"outputs": [{"shape": [2, 2], "datatype": "FP64", "data": [[1, 2], [3]]}]}'),
+    (200, b'{"outputs": [{"shape": [1e400], "datatype": "FP64", "data": [1]}]}'),
+]
+
+
+@pytest.mark.parametrize(("status", "said"), BROKEN)
+@pytest.mark.parametrize("rows", [1, 2])
+def test_whatever_a_node_says_its_callers_hear_of_it(status: int, said: bytes, rows: int) -> None:
+    model = RemoteModel()
+
+    async def broken(runner: RemoteRunner) -> Any:
+        model.fault = lambda rows: http(status, said)
+        calls = [numbers(*[[1.0, 1.0]] * rows)] * 3
+        return await asyncio.wait_for(outcomes(runner, calls), 4)
+
+    found = asked(model, broken, timeout_s=3.0)
+    kind = BadInput if status == 400 else ModelFailed
+    assert [type(outcome) for outcome in found] == [kind] * 3
+
+
+def test_a_node_without_the_model_has_failed_and_no_row_is_at_fault() -> None:
+    model = RemoteModel()
+
+    async def missing(runner: RemoteRunner) -> Any:
+        model.fault = lambda rows: http(404, {"error": "no model m"})
+        return await outcomes(runner, [numbers([1.0, 1.0])] * 2), runner.breaker.state.name
+
+    found, state = asked(model, missing, breaker=Breaker(volume=2, share=0.5))
+    assert [type(outcome) for outcome in found] == [ModelFailed] * 2
+    assert state == "OPEN"
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        Table(matrix=np.array([[1.0, np.nan]]), where="inputs[0]"),
+        Table(matrix=np.array([[1.0, np.inf]]), where="inputs[0]"),
+        Table(rows=[[1, 10**400]], where="inputs[0]"),
+        Table(records=[{"a": 10**400}], where="inputs[0]"),
+        Table(records=[{"a": np.inf}], where="inputs[0]"),
+    ],
+)
+def test_numbers_that_cannot_be_said_are_the_rows_fault(table: Table) -> None:
+    async def repeated(runner: RemoteRunner) -> Any:
+        return await outcomes(runner, [Call(table)] * 5), runner.breaker.state.name
+
+    found, state = asked(RemoteModel(), repeated, breaker=Breaker(volume=2, share=0.5))
+    for outcome in found:
+        assert isinstance(outcome, BadInput)
+        assert outcome.field == "inputs[0]"
+    assert state == "CLOSED", "a caller cannot close a node to the others"
+
+
+def test_a_node_in_passing_trouble_is_offered_larger_batches_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote_batches, "CALM_S", 0.05)
+    model = RemoteModel()
+
+    async def bursts(runner: RemoteRunner) -> None:
+        model.fault = lambda rows: http(503, {"error": "not now"}) if len(rows) > 1 else None
+        for _ in range(4):
+            await outcomes(runner, [numbers([1.0, 0.0])] * 16)
+        model.fault = lambda rows: None
+        for _ in range(8):
+            await asyncio.sleep(0.06)
+            model.asked.clear()
+            await outcomes(runner, [numbers([1.0, 0.0])] * 16)
+
+    asked(model, bursts)
+    assert model.sizes == [16]
+
+
+def test_who_has_gone_makes_no_batch_smaller() -> None:
+    model = RemoteModel()
+
+    async def leave(runner: RemoteRunner) -> None:
+        model.delay_s = 0.1
+        calls = [numbers([CRASH if number == 0 else 1.0, 0.0]) for number in range(4)]
+        tasks = [asyncio.create_task(runner.answer(call)) for call in calls]
+        await asyncio.sleep(0.03)
+        tasks[0].cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        model.delay_s = 0.0
+        model.asked.clear()
+        await outcomes(runner, [numbers([1.0, 0.0])] * 8)
+
+    asked(model, leave)
+    assert model.sizes == [8]
 
 
 def test_a_node_that_takes_requests_only_one_by_one_is_asked_so() -> None:

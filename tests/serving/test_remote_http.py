@@ -170,6 +170,28 @@ def test_a_connection_that_is_closed_with_the_request_on_its_way_is_replaced() -
     assert (server.connections, len(server.bodies)) == (2, 5)
 
 
+def test_what_ends_a_process_is_not_handed_to_all_of_them() -> None:
+    """Each connection is another process of one server, as behind an address that several share."""
+    together = asyncio.Event()
+
+    async def crashing(server: Server, writer: Writer, number: int) -> None:
+        if b"poison" in server.bodies[-1]:
+            writer.close()
+            return
+        if len(server.bodies) == 4:
+            together.set()
+        await together.wait()
+        writer.write(OK)
+
+    async def ask(client: RemoteClient, url: str) -> None:
+        await asyncio.gather(*(once(client, url) for _ in range(4)))
+        with pytest.raises(RemoteUnheard, match="without an answer"):
+            await client.post(url, b"poison", timeout_s=5.0)
+
+    _, server = run(crashing, ask)
+    assert server.bodies.count(b"poison") == 2
+
+
 def test_what_answers_too_late_is_never_taken_for_the_next_answer() -> None:
     async def slow_first(server: Server, writer: Writer, number: int) -> None:
         if number == 1:

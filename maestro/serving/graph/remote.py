@@ -13,7 +13,6 @@ from maestro.serving.graph.guarded import guarded
 from maestro.serving.graph.remote_batches import Part, RemoteBatches
 from maestro.serving.graph.remote_http import RemoteClient
 from maestro.serving.graph.remote_tensors import tensors
-from maestro.serving.runtimes._base import ModelFailed
 
 UNKNOWN_VERSION = "remote"
 
@@ -66,12 +65,7 @@ class RemoteRunner:
         return error
 
     async def _ask(self, call: Call) -> Answer:
-        try:
-            sent = tensors(call.table)
-        except ValueError as error:
-            raise ModelFailed(
-                f"node {self.name!r}: {self._url} cannot be asked: {error}", remedy="look at that server"
-            ) from None
+        sent = tensors(call.table)
         loop = asyncio.get_running_loop()
         outcome: asyncio.Future[Answer | MaestroError] = loop.create_future()
         deadline = loop.time() + self.timeout_s

@@ -10,8 +10,8 @@ import msgspec
 from maestro.core.errors import BadInput, MaestroError
 from maestro.serving.runtimes._base import ModelFailed
 
-REFUSALS = (400, 404, 413, 422)
-"""Statuses that say that the rows are at fault, or that there is nobody to ask for them."""
+REFUSALS = (400, 413, 422)
+"""Statuses that say that the rows are at fault. 404 does not: that server lacks the model, and no rows would please it."""
 
 _decode = msgspec.json.Decoder().decode
 
@@ -44,11 +44,7 @@ def told(who: str, status: int, body: bytes, rows: int) -> Told | MaestroError:
     try:
         document = _decode(body)
         output = document["outputs"][0]
-        data, shape = output["data"], output["shape"]
-        width = 1 if len(shape) < 2 else int(shape[1])
-        values: list[Any] = data if width == 1 else [data[i : i + width] for i in range(0, len(data), width)]
-        if data and isinstance(data[0], list):
-            values = [item[0] if len(item) == 1 else item for item in data]
+        values = _by_row(output["data"], output["shape"])
         if len(values) != rows:
             raise ValueError(f"{len(values)} answers for {rows} rows")
         version = str(document.get("model_version") or "")
@@ -61,10 +57,26 @@ def told(who: str, status: int, body: bytes, rows: int) -> Told | MaestroError:
         )
 
 
+def _by_row(data: Any, shape: Any) -> list[Any]:
+    if not isinstance(data, list):
+        raise ValueError("its data is no list")
+    if data and isinstance(data[0], list):
+        width = len(data[0])
+        if any(not isinstance(item, list) or len(item) != width for item in data):
+            raise ValueError("its rows differ in width")
+        return [item[0] for item in data] if width == 1 else data
+    width = 1 if len(shape) < 2 else int(shape[1])
+    if width == 1:
+        return data
+    if width < 1 or len(data) % width:
+        raise ValueError(f"{len(data)} values are no rows of {width}")
+    return [data[start : start + width] for start in range(0, len(data), width)]
+
+
 def _reason(body: bytes) -> str:
     try:
         document = _decode(body)
-    except msgspec.DecodeError:
+    except (ValueError, RecursionError):  # also text that is not UTF-8
         return body.decode(errors="replace")[:200]
     if isinstance(document, dict):
         return str(document.get("detail") or document.get("error") or document)[:300]

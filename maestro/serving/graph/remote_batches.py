@@ -5,22 +5,24 @@ only while all connections carry something does more than a turn's worth gather.
 the context of another trace, a shadow's copy. Nothing else is said of a caller.
 
 A batch is an economy, no promise: unless every row of it has its answer, each of its requests is asked again alone, and what is counted against the node,
-its breaker or an arm is what each request got by itself. Only when nothing came back at all (no connection, no answer in time) do all of them fail at once,
-since each attempt is one attempt. A node that refuses batches whose requests it takes one by one gets smaller ones; one whose answers change
-their datatype from request to request gets none, because its answer to several could not be told from its answer to one.
+its breaker or an arm is what each request got by itself; so it is when the node ends the connection, which one of the rows may have brought about. Only when it
+was asked nothing (there is no connection), or has not answered in time, do all of them fail at once. A node that refuses batches whose requests it takes one by
+one gets smaller ones for a while; one whose answers change their datatype from request to request gets none, because its answer to several could not be told
+from its answer to one.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from maestro.core.errors import MaestroError
 from maestro.serving.graph._base import Answer
 from maestro.serving.graph.remote_answers import Told, told
-from maestro.serving.graph.remote_http import RemoteClient, RemoteUnheard
+from maestro.serving.graph.remote_http import RemoteClient, RemoteUnheard, RemoteUnreached
 from maestro.serving.graph.remote_tensors import Column, Tensors, body
 from maestro.serving.runtimes._base import ModelFailed, ModelTimeout
 from maestro.serving.table import Prediction
@@ -29,6 +31,8 @@ log = logging.getLogger(__name__)
 
 MAX_ROWS = 64
 """In one batch; a model on the other side answers as many in one go."""
+CALM_S = 60.0
+"""After which a node that took only smaller batches is offered larger ones again: it may have been in trouble of another kind."""
 
 Key = tuple[tuple[Column, ...], str | None, bool]
 
@@ -113,6 +117,7 @@ class RemoteBatches:
         self._open: dict[Key, _Batch] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._limit = 1  # until it is known how it answers one request
+        self._larger_at = math.inf  # by the event loop's clock
         self._datatypes: set[str] = set()
 
     def add(self, part: Part) -> None:
@@ -152,14 +157,15 @@ class RemoteBatches:
             status, answer = await self._client.post(
                 self._url, lambda: self._sealed(batch), timeout_s=None, headers=headers
             )
-        except RemoteUnheard as error:
+            found = told(self._who, status, answer, batch.rows)
+        except RemoteUnreached as error:
             self._unheard(batch.parts, error)
             return
         except Exception as error:  # what one caller's rows are must not be the others' misfortune
             if len(batch.parts) > 1:
                 self._apart(batch.parts)
                 return
-            if not isinstance(error, ValueError):
+            if not isinstance(error, RemoteUnheard | ValueError):
                 log.exception("%s could not be asked, in a way that nobody foresaw", self._who)
             self._unheard(batch.parts, error)
             return
@@ -169,7 +175,7 @@ class RemoteBatches:
             if batch.timer is not None:
                 batch.timer.cancel()
                 batch.timer = None
-        self._give(batch.parts, told(self._who, status, answer, batch.rows))
+        self._give(batch.parts, found)
 
     def _unheard(self, parts: list[Part], error: Exception) -> None:
         for part in parts:
@@ -198,6 +204,8 @@ class RemoteBatches:
         elif self._datatypes != {found.datatype}:
             self._apart(parts)
             return
+        if self._larger_at <= asyncio.get_running_loop().time():
+            self._limit_to(min(MAX_ROWS, self._limit * 2))
         start = 0
         for part in parts:
             end = start + part.tensors.rows
@@ -208,10 +216,14 @@ class RemoteBatches:
         return Answer(Prediction(found.values[start:end]), found.version or self._version, self._name)
 
     def _learn(self, datatype: str) -> None:
-        if datatype in self._datatypes:
+        if len(self._datatypes) > 1 or datatype in self._datatypes:
             return
         self._datatypes.add(datatype)
-        self._limit = MAX_ROWS if len(self._datatypes) == 1 else 1
+        self._limit, self._larger_at = MAX_ROWS if len(self._datatypes) == 1 else 1, math.inf
+
+    def _limit_to(self, rows: int) -> None:
+        self._limit = rows
+        self._larger_at = math.inf if rows == MAX_ROWS else asyncio.get_running_loop().time() + CALM_S
 
     def _apart(self, parts: list[Part]) -> None:
         waiting = [part for part in parts if not part.ended]
@@ -219,12 +231,12 @@ class RemoteBatches:
 
         def smaller() -> None:
             if rows <= self._limit:
-                self._limit = max(1, rows // 2)
+                self._limit_to(max(1, rows // 2))
                 log.warning(
-                    "%s takes %d requests only one by one: %d rows at once from now on", self._who, size, self._limit
+                    "%s takes %d requests only one by one: %d rows at once for a while", self._who, size, self._limit
                 )
 
-        trial = _Trial(size, smaller)
+        trial = _Trial(size, smaller, well=size == len(parts))  # who has gone may have been the one at fault
         for part in waiting:
             part.trial = trial
             self._start(_Batch((part.tensors.columns, part.parent, part.aside)), part)

@@ -25,6 +25,10 @@ class RemoteUnheard(Exception):
     """No answer came; says why."""
 
 
+class RemoteUnreached(RemoteUnheard):
+    """There is no connection to it: it was asked nothing."""
+
+
 @dataclass
 class _Server:
     """One address, with its connections that carry nothing now."""
@@ -76,22 +80,22 @@ class RemoteClient:
             body: the document, or what gives it; called once, when there is a connection's room for it.
             timeout_s: None where the caller keeps the time, and cancels.
 
-        A connection that its server has closed while nothing was under way is replaced by a fresh one; otherwise an attempt is one attempt.
+        A connection that its server has closed while nothing was under way is replaced by a fresh one, once: what ends one process of that server must not
+        be handed to all of them. Otherwise an attempt is one attempt.
 
         Raises:
             TimeoutError: there was none within `timeout_s`.
-            RemoteUnheard: it cannot be asked, or did not answer in HTTP.
+            RemoteUnreached: it cannot be asked.
+            RemoteUnheard: it did not answer, or not in HTTP.
         """
         server, head = self._target(url)
         more = "".join(f"{name}: {value}\r\n" for name, value in headers).encode("latin-1")
         async with asyncio.timeout(timeout_s), server.room:
             document = body if isinstance(body, bytes) else body()
             data = b"%s%s%scontent-length: %d\r\n\r\n%s" % (head, self._authorization(), more, len(document), document)
-            while server.idle:
-                try:
+            if server.idle:
+                with contextlib.suppress(_NothingHeard):
                     return await self._ask(server, server.idle.pop(), data)
-                except _NothingHeard:
-                    continue
             try:
                 return await self._ask(server, await self._open(server), data)
             except _NothingHeard as error:
@@ -119,9 +123,9 @@ class RemoteClient:
                 _Connection, server.host, server.port, ssl=self._context if server.tls else None
             )
         except ConnectionError as error:
-            raise RemoteUnheard(os.strerror(error.errno or errno.ECONNREFUSED)) from None
+            raise RemoteUnreached(os.strerror(error.errno or errno.ECONNREFUSED)) from None
         except (OSError, ValueError) as error:
-            raise RemoteUnheard(getattr(error, "strerror", "") or str(error)) from None
+            raise RemoteUnreached(getattr(error, "strerror", "") or str(error)) from None
         return connection
 
     def _target(self, url: str) -> tuple[_Server, bytes]:
@@ -137,9 +141,9 @@ class RemoteClient:
             port = parts.port or (443 if tls else 80)
             path = f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}".encode("ascii")
         except (ValueError, UnicodeError) as error:
-            raise RemoteUnheard(f"its address cannot be read: {error}") from None
+            raise RemoteUnreached(f"its address cannot be read: {error}") from None
         if not host or any(byte <= 32 or byte == 127 for byte in host.encode() + path):
-            raise RemoteUnheard("its address cannot be read")
+            raise RemoteUnreached("its address cannot be read")
         named = f"[{host}]" if ":" in host else host
         head = b"POST %s HTTP/1.1\r\nhost: %s\r\n" % (path, f"{named}:{port}".encode())
         head += b"content-type: application/json\r\naccept: application/json\r\n"

@@ -44,16 +44,15 @@ def tensors(table: Table) -> Tensors:
 
     Raises:
         BadInput: the rows cannot be said.
-        ValueError: a number is not finite.
     """
     if table.matrix is not None and table.names is None:
         rows, width = table.matrix.shape
-        return positional(width, rows, _finite(table.matrix.ravel().tolist()))
+        return positional(width, rows, _finite(table.matrix.ravel().tolist(), table))
     names, listed = _rows(table)
     if names is None:
         if all(_is_number(value) for row in listed for value in row):
-            flat = [float(value) for row in listed for value in row]
-            return positional(len(listed[0]) if listed else 0, len(listed), _finite(flat))
+            flat = _finite([value for row in listed for value in row], table)
+            return positional(len(listed[0]) if listed else 0, len(listed), [float(value) for value in flat])
         raise BadInput(
             f"{table.where}: rows with text, booleans or missing values need column names here",
             field=table.where,
@@ -67,7 +66,7 @@ def tensors(table: Table) -> Tensors:
         if all(isinstance(value, bool) for value in column):
             datatype = "BOOL"
         elif all(_is_number(value) for value in column):
-            datatype, column = "FP64", _finite(column)
+            datatype, column = "FP64", _finite(column, table)
         columns.append((name, datatype, 1))
         data.append(column)
     return Tensors(tuple(columns), len(listed), tuple(data))
@@ -89,9 +88,17 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _finite(values: list[Any]) -> list[Any]:
-    if not all(map(math.isfinite, values)):
-        raise ValueError("a number is not finite, and JSON has no word for it")
+def _finite(values: list[Any], table: Table) -> list[Any]:
+    try:
+        finite = all(map(math.isfinite, values))
+    except OverflowError:  # a whole number that no float can be
+        finite = False
+    if not finite:
+        raise BadInput(
+            f"{table.where}: a number is not finite, and JSON has no word for it",
+            field=table.where,
+            remedy="send finite numbers",
+        )
     return values
 
 

@@ -5,15 +5,18 @@ Where they come from is trusted for nothing: the server takes every version thro
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from urllib.parse import quote
 
 import httpx
 
 from maestro.clients.home import Home
-from maestro.core.errors import BadInput, Unreachable
+from maestro.core.errors import BadInput, NotFound, Unreachable
 from maestro.core.graph import ModelNode
 from maestro.serving.graph_file import parse_graph
 from maestro.serving.unpacking import unpack
@@ -42,18 +45,21 @@ def fetch_versions(home: Home, nodes: Iterable[ModelNode], url: str, token: str)
         token: a key of a viewer.
 
     Raises:
+        BadInput: a version's name is no folder's, or the key cannot be said.
         Unreachable: the control plane does not answer, or has no such version.
         Malformed: what it sent is no version's archive.
         TooLarge: it is larger than `maestro.serving.unpacking.MAX_BYTES`.
         Untrusted: it is not the version that the graph pins.
     """
-    lacking = _lacking(home, nodes)
-    headers = {"Authorization": f"Bearer {token}"}
+    brought: list[str] = []
     transport = httpx.HTTPTransport(retries=_RETRIES)
-    with httpx.Client(base_url=url, headers=headers, timeout=60, transport=transport) as client:
-        for node in lacking:
-            _bring(client, home, node)
-    return [f"{node.model}@{node.version}" for node in lacking]
+    with httpx.Client(base_url=url, headers=_headers(token), timeout=60, transport=transport) as client:
+        for node in _lacking(home, nodes):
+            with _alone(home.version(node.model, node.version).parent):
+                if _lacking(home, [node]):  # nobody else has brought it meanwhile
+                    _bring(client, home, node)
+                    brought.append(f"{node.model}@{node.version}")
+    return brought
 
 
 def fetch_version(home: Home, name: str, url: str, token: str) -> None:
@@ -64,16 +70,21 @@ def fetch_version(home: Home, name: str, url: str, token: str) -> None:
 
     Raises:
         BadInput: the name has no version: shares of one job must not take different ones.
+        NotFound: the control plane has no such version.
         Unreachable, Malformed, TooLarge, Untrusted: as in `fetch_versions`.
     """
     model, _, version = name.partition("@")
-    if not model or not version:
+    if not _is_folder(model) or not _is_folder(version):
         raise BadInput(f"{name[:200]!r} names no version", field="model", remedy="give NAME@VERSION")
+    headers = _headers(token)
     try:
         answer = httpx.get(
-            f"{url}/versions/{quote(model, safe='')}/{quote(version, safe='')}",
-            headers={"Authorization": f"Bearer {token}"}, timeout=60,
-        )  # fmt: skip
+            f"{url}/versions/{quote(model, safe='')}/{quote(version, safe='')}", headers=headers, timeout=60
+        )
+        if answer.status_code == 404:
+            raise NotFound(
+                f"the control plane has no version {name[:200]}", field="model", remedy="see maestro versions list"
+            )
         answer.raise_for_status()
         pinned = {"type": "model", "model": model, "version": version, "digest": answer.json()["digest"]}
         node = ModelNode.model_validate(pinned)
@@ -85,12 +96,41 @@ def fetch_version(home: Home, name: str, url: str, token: str) -> None:
     fetch_versions(home, [node], url, token)
 
 
+def _headers(token: str) -> dict[str, str]:
+    if not (token.isascii() and token.isprintable()):  # what cannot be said would be shown in the complaint about it
+        raise BadInput("the API key is not one line of ASCII", field="key", remedy="give the key alone")
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def _is_folder(name: str) -> bool:
+    return name not in ("", ".", "..") and "/" not in name and name.isprintable()
+
+
 def _lacking(home: Home, nodes: Iterable[ModelNode]) -> list[ModelNode]:
     # a candidate's promotion comes later than its files
     needed = ("manifest.json", "statements/promotion.json")
-    return [
-        node for node in nodes if not all((home.version(node.model, node.version) / name).exists() for name in needed)
-    ]
+    lacking = []
+    for node in nodes:
+        if not _is_folder(node.version):  # it would lie, and be replaced, elsewhere
+            raise BadInput(
+                f"{node.model}@{node.version[:200]!r} names no version", field="version", remedy="correct the graph"
+            )
+        if not all((home.version(node.model, node.version) / name).exists() for name in needed):
+            lacking.append(node)
+    return lacking
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One process of this machine at a time brings versions of one model: shares of a job may begin together in one home."""
+    folder.mkdir(parents=True, exist_ok=True)
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(opened, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(opened)
 
 
 def _bring(client: httpx.Client, home: Home, node: ModelNode) -> None:
@@ -100,7 +140,7 @@ def _bring(client: httpx.Client, home: Home, node: ModelNode) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        with client.stream("GET", f"/versions/{node.model}/{node.version}/archive") as answer:
+        with client.stream("GET", f"/versions/{node.model}/{quote(node.version, safe='')}/archive") as answer:
             if answer.status_code != 200:
                 said = next(answer.iter_bytes(_SAID), b"").decode(errors="replace")
                 raise Unreachable(

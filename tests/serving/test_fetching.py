@@ -6,7 +6,8 @@ import json
 import socket
 import tarfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 
 from maestro.clients.home import Home
 from maestro.core.clock import SystemClock
-from maestro.core.errors import BadInput, Unreachable, Untrusted
+from maestro.core.errors import BadInput, NotFound, Unreachable, Untrusted
 from maestro.governance.versions.archive import pack
 from maestro.security.quarantine import read_manifest, take_in
 from maestro.serving.fetching import fetch_version, fetch_versions, wanted
@@ -39,13 +40,13 @@ def url(source: Home) -> Iterator[str]:
             _, _, model, version, *archive = self.path.split("/")
             known = self.headers.get("Authorization") == "Bearer mk_1"
             folder = source.version(model, version)
-            if not known:
+            if not known or not folder.is_dir():
                 body = b"no"
             elif archive:
                 body = b"".join(pack(folder))
             else:
                 body = json.dumps({"digest": read_manifest(folder).content_digest()}).encode()
-            self.send_response(200 if known else 401)
+            self.send_response((200 if folder.is_dir() else 404) if known else 401)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -89,9 +90,47 @@ def test_a_version_is_brought_by_its_name(empty: Home, url: str) -> None:
     assert wanted(empty) == []
 
 
-def test_a_name_needs_its_version(empty: Home, url: str) -> None:
+@pytest.mark.parametrize("name", ["sample", "@1.0.0", "sample@..", "sample@../../keys", "../keys@1.0.0", "sample@1\n"])
+def test_a_name_needs_its_version(empty: Home, url: str, name: str) -> None:
     with pytest.raises(BadInput, match="names no version"):
-        fetch_version(empty, "sample", url, "mk_1")
+        fetch_version(empty, name, url, "mk_1")
+
+
+def test_a_version_that_nobody_registered(empty: Home, url: str) -> None:
+    with pytest.raises(NotFound, match="no version sample@9") as told:
+        fetch_version(empty, "sample@9.0.0", url, "mk_1")
+    assert told.value.field == "model"
+
+
+def test_a_graph_cannot_have_a_folder_replaced_that_is_no_versions(empty: Home, url: str) -> None:
+    empty.keys.mkdir()
+    (empty.keys / "key").touch()
+    node = wanted(empty)[0].model_copy(update={"version": "../../keys"})
+    with pytest.raises(BadInput, match="names no version"):
+        fetch_versions(empty, [node], url, "mk_1")
+    assert (empty.keys / "key").exists()
+
+
+def test_a_key_that_cannot_be_said_is_not_shown(empty: Home, url: str) -> None:
+    asks: list[Callable[[str], object]] = [
+        lambda key: fetch_version(empty, "sample@1.0.0", url, key),
+        lambda key: fetch_versions(empty, wanted(empty), url, key),
+    ]
+    for ask in asks:
+        for key in ("mk_secret\nmk_2", "mk_sécret"):
+            with pytest.raises(BadInput, match="not one line of ASCII") as told:
+                ask(key)
+            assert "mk_" not in str(told.value.problem())
+
+
+def test_several_may_bring_one_version_at_once(source: Home, empty: Home, url: str, tmp_path: Path) -> None:
+    """As shares of one batch do that begin together."""
+    nodes = wanted(empty)
+    with ThreadPoolExecutor(6) as shares:
+        brought = list(shares.map(lambda _: fetch_versions(empty, nodes, url, "mk_1"), range(6)))
+    assert sorted(brought) == [[]] * 5 + [["sample@1.0.0"]]
+    take_in(empty.version("sample", "1.0.0"), tmp_path / "private", nodes[0].digest)
+    assert [path.name for path in empty.version("sample", "1.0.0").parent.iterdir()] == ["1.0.0"]
 
 
 @pytest.mark.parametrize(("key", "address"), [("mk_2", None), ("mk_1", "http://127.0.0.1:1"), ("mk_1", "nowhere")])

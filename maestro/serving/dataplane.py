@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from maestro.core.errors import BadInput, NotFound, Refused, TooLarge, TooManyRequests, Unreachable
+from maestro.core.errors import BadInput, MaestroError, NotFound, Refused, TooLarge, TooManyRequests, Unreachable
 from maestro.serving.breaker import Breaker
-from maestro.serving.caches import FeatureLookup
+from maestro.serving.caches import FeatureLookup, answered
 from maestro.serving.feature_sources import FeatureSource
 from maestro.serving.graph._base import ANY_KEY, NOBODY, Answer, Call, Unit
 from maestro.serving.metrics import ServerMetrics
@@ -119,6 +119,11 @@ class DataPlane:
             field="model",
             remedy=f"name one of: {', '.join(sorted(self.graphs))}",
         )
+
+    @property
+    def max_rows(self) -> int:
+        """Rows in one request."""
+        return self._max_rows
 
     @property
     def full(self) -> bool:
@@ -244,21 +249,31 @@ class DataPlane:
                 remedy="send several requests",
             )
         service = contract.feature_service.name
-        found = await self.features_of(service, [dict(entity) for entity in request.entities])
+        found = answered(await self.features_of(service, [dict(entity) for entity in request.entities]))
         names = contract.names
         records = []
         for row, values in enumerate(found):
-            if all(values.get(name) is None for name in names):
+            try:
+                record = {name: values[name] for name in names}
+            except KeyError as error:  # a value that is missing would do for it, and nobody would hear of it
+                raise Unreachable(
+                    f"feature service {service} has no feature {error.args[0]!r}, which the model was trained on",
+                    remedy="apply the feature service by which it was trained",
+                    component="feature store",
+                ) from None
+            if all(value is None for value in record.values()):
                 raise NotFound(
                     f"entities[{row}] has no features in {service}",
                     field=f"entities[{row}]",
                     remedy="materialise the features, or correct the entity",
                 )
-            records.append({name: values.get(name) for name in names})
+            records.append(record)
         return Table(records=records, where="entities")
 
-    async def features_of(self, service: str, rows: list[dict[str, Any]]) -> list[dict[str, float | None]]:
-        """The features of entities, one mapping a row.
+    async def features_of(
+        self, service: str, rows: list[dict[str, Any]]
+    ) -> list[dict[str, float | None] | MaestroError]:
+        """The features of entities, one mapping a row, or the error that this row got.
 
         Raises:
             NotFound: the service is unknown.
@@ -272,7 +287,7 @@ class DataPlane:
                 component="feature store",
             )
         try:
-            return await lookup.rows(service, rows)
+            return await lookup.each(service, rows)
         finally:
             if lookup.enabled:
                 counts = lookup.counts

@@ -11,8 +11,8 @@ versions that stay loaded for an instant rollback are the third, `model`, counte
 
 from __future__ import annotations
 
-from maestro.serving.caches.features import FeatureLookup
+from maestro.serving.caches.features import FeatureLookup, answered
 from maestro.serving.caches.lru import CacheCounts, Lru
 from maestro.serving.caches.predictions import PredictionCache, Taken
 
-__all__ = ["CacheCounts", "FeatureLookup", "Lru", "PredictionCache", "Taken"]
+__all__ = ["CacheCounts", "FeatureLookup", "Lru", "PredictionCache", "Taken", "answered"]

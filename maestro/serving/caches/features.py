@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from maestro.core.errors import BadInput, MaestroError, Unreachable
+from maestro.core.errors import BadInput, MaestroError, NotFound, Unreachable
 from maestro.serving.breaker import Breaker
 from maestro.serving.caches.lru import CacheCounts, Lru
 
@@ -22,9 +22,9 @@ MAX_PARTS = 32
 
 
 class OnlineStore(Protocol):
-    """Where features come from: one mapping a row in the order of `entity_rows`; may block; is called from one thread at a time."""
+    """Where features come from: as `maestro.serving.feature_sources.FeatureSource`."""
 
-    def get(self, feature_service: str, entity_rows: list[dict[str, Any]]) -> list[Features]:
+    def get(self, feature_service: str, entity_rows: list[dict[str, Any]]) -> Sequence[Features | MaestroError]:
         """Look up."""
         ...
 
@@ -43,7 +43,7 @@ class FeatureLookup:
     While one call to the store is under way, the entities of further requests gather and go in the next call together, each once. A
     call that takes longer than `timeout_s` fails its requests and is a failure for the breaker; while the breaker is open, what is not
     remembered fails at once. A call that the store refuses for the sake of an entity is taken apart, so that only whoever asked for that
-    one is refused. An entity that the store does not know is not remembered. Loop-local.
+    one is refused; where there are too many of them to be told apart, the rest are to ask again. An entity that the store does not know is not remembered. Loop-local.
 
     Args:
         executor: where the blocking calls run; one thread.
@@ -94,8 +94,16 @@ class FeatureLookup:
             NotFound: the store does not know the service.
             BadInput: an entity can be no key of the service.
         """
+        return answered(await self.each(service, entities))
+
+    async def each(self, service: str, entities: Sequence[dict[str, Any]]) -> list[Features | MaestroError]:
+        """One mapping an entity, in order, or the error that this one got.
+
+        Raises:
+            Unreachable, NotFound: as `rows`.
+        """
         keys = [(service, *sorted(entity.items())) for entity in entities]
-        found: dict[_Key, Features] = {}
+        found: dict[_Key, Features | MaestroError] = {}
         missing: dict[_Key, dict[str, Any]] = {}
         for key, entity in zip(keys, entities, strict=True):
             if key in found or key in missing:
@@ -114,7 +122,7 @@ class FeatureLookup:
         for task in self._running:
             task.cancel()
 
-    async def _ask(self, service: str, missing: dict[_Key, dict[str, Any]]) -> dict[_Key, Features]:
+    async def _ask(self, service: str, missing: dict[_Key, dict[str, Any]]) -> dict[_Key, Features | MaestroError]:
         ticket = self.breaker.admit()
         if ticket is None:
             raise self._failed(
@@ -152,14 +160,7 @@ class FeatureLookup:
             self.breaker.record(ticket, ok=True)  # it answered: the request is at fault
             raise
         self.breaker.record(ticket, ok=True)
-        rows: dict[_Key, Features] = {}
-        for part in parts:
-            for key in missing.keys() & part.keys():
-                row = part[key]
-                if isinstance(row, MaestroError):
-                    raise row
-                rows[key] = row
-        return rows
+        return {key: part[key] for part in parts for key in missing.keys() & part.keys()}
 
     def _start(self, service: str) -> None:
         batch = self._waiting.pop(service)
@@ -200,17 +201,21 @@ class FeatureLookup:
             parts += 1
             try:
                 answers = await self._answers(service, [entity for _, entity in part])
+            except NotFound:
+                raise  # the service, whoever is asked for
             except BadInput as error:
-                if len(part) == 1 or parts >= MAX_PARTS:
-                    rows |= dict.fromkeys((key for key, _ in part), error)
-                else:
+                if len(part) == 1:
+                    rows[part[0][0]] = error
+                elif parts < MAX_PARTS:
                     half = len(part) // 2
                     waiting += [part[half:], part[:half]]
+                else:
+                    rows |= dict.fromkeys((key for key, _ in part), self._failed("refused others in the same call"))
             else:
                 rows |= zip((key for key, _ in part), answers, strict=True)
         return rows
 
-    async def _answers(self, service: str, entities: list[dict[str, Any]]) -> list[Features]:
+    async def _answers(self, service: str, entities: list[dict[str, Any]]) -> Sequence[Features | MaestroError]:
         self.calls += 1
         loop = asyncio.get_running_loop()
         answers = await loop.run_in_executor(self._executor, self._store.get, service, entities)
@@ -227,9 +232,23 @@ class FeatureLookup:
         )
 
 
+def answered(told: Sequence[Features | MaestroError]) -> list[Features]:
+    """The features of all entities of a request.
+
+    Raises:
+        MaestroError: one has none. What is wrong with the request is said before what is wrong with the store.
+    """
+    refused = [row for row in told if isinstance(row, MaestroError)]
+    if refused:
+        raise next((error for error in refused if isinstance(error, BadInput)), refused[0])
+    return [row for row in told if not isinstance(row, MaestroError)]
+
+
 def _size(key: _Key, row: Features) -> int:
     # A dictionary of n entries takes some 100 bytes an entry with its number; names are shared with the store's own.
-    return 64 + sum(48 + len(str(part)) for part in key) + 232 + 104 * len(row)
+    values: Iterable[Any] = row.values()
+    text = sum(len(value) for value in values if isinstance(value, str))
+    return 64 + sum(48 + len(str(part)) for part in key) + 232 + 104 * len(row) + text
 
 
 def _heard(done: asyncio.Future[Any]) -> None:

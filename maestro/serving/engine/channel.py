@@ -101,8 +101,8 @@ class Channel:
         number = next(self._numbers)
         reply: asyncio.Future[msgspec.Raw] = self._loop.create_future()
         self._waiting[number] = reply
-        self.tell(kind, payload, number)
         try:
+            self.tell(kind, payload, number)
             return await reply
         finally:
             self._waiting.pop(number, None)

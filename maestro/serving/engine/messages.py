@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 
 from maestro.core.contract import ModelContract
+from maestro.core.errors import MaestroError
 from maestro.serving.graph._base import Observation, Unit
 from maestro.serving.graph.drawn import Drawn
 from maestro.serving.sampling import Sample
@@ -170,6 +171,11 @@ class ProbedMessage(msgspec.Struct):
     key: str
     ticket: int
     ok: bool | None
+
+
+def refusal(error: MaestroError) -> str:
+    """An error as text: what kind it is, and what it says."""
+    return f"{error.slug}:{error.detail}"
 
 
 def batch_message(batch: Batch) -> BatchMessage:

@@ -321,7 +321,7 @@ class Parent:
         try:
             channel.reply(number, await work)
         except MaestroError as error:
-            channel.fail(number, f"{error.slug}:{error.detail}")
+            channel.fail(number, messages.refusal(error))
         except Exception as error:
             log.exception("what a worker asked for failed")
             channel.fail(number, f"{type(error).__name__}: {error}")
@@ -359,8 +359,9 @@ class Parent:
             return PredictionMessage([], error="error", detail=error.detail)
         return PredictionMessage(answer.values, None if answer.scores is None else answer.scores.tolist())
 
-    async def _looked_up(self, message: FeaturesMessage) -> list[dict[str, float | None]]:
-        return await self.server.plane.features_of(message.service, message.rows)
+    async def _looked_up(self, message: FeaturesMessage) -> list[dict[str, float | None] | str]:
+        told = await self.server.plane.features_of(message.service, message.rows)
+        return [messages.refusal(row) if isinstance(row, MaestroError) else row for row in told]
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -26,7 +26,7 @@ from maestro.serving.table import Batch, Prediction
 
 _answer = msgspec.msgpack.Decoder(ControlAnswer).decode
 _prediction = msgspec.msgpack.Decoder(PredictionMessage).decode
-_rows = msgspec.msgpack.Decoder(list[dict[str, Any]]).decode
+_rows = msgspec.msgpack.Decoder(list[dict[str, Any] | str]).decode
 
 
 class RelayControl:
@@ -149,25 +149,35 @@ class RelayFeatures:
     def close(self) -> None:
         """The channel is the worker's."""
 
-    def get(self, feature_service: str, entity_rows: list[dict[str, Any]]) -> list[dict[str, float | None]]:
+    def get(
+        self, feature_service: str, entity_rows: list[dict[str, Any]]
+    ) -> list[dict[str, float | None] | MaestroError]:
         """Look up; not on the event loop's thread."""
         try:
-            return _rows(self._asking.ask(FEATURES, FeaturesMessage(feature_service, entity_rows), self._timeout_s))
+            told = _rows(self._asking.ask(FEATURES, FeaturesMessage(feature_service, entity_rows), self._timeout_s))
         except TimeoutError:
             raise Unreachable(
                 f"the feature store did not answer within {self._timeout_s:g} s",
                 remedy="ask again",
                 component="feature store",
             ) from None
-        except CallFailed as error:
-            kind, _, detail = str(error).partition(":")
-            if kind == BadInput.slug:
-                raise BadInput(detail, field="entities", remedy="give the keys of the service") from None
-            made: type[MaestroError] = NotFound if kind == NotFound.slug else Unreachable
-            raise made(
-                detail, remedy="apply and materialise the feature repository", component="feature store"
+        except OverflowError:  # a whole number of more than 64 bits, which is no store's key either
+            raise BadInput(
+                "an entity's key is out of range", field="entities", remedy="give the keys of the service"
             ) from None
+        except CallFailed as error:
+            raise _refused(str(error)) from None
         except ChannelClosed:
             raise Unreachable(
                 "the feature store cannot be asked", remedy="ask again", component="feature store"
             ) from None
+        return [_refused(row) if isinstance(row, str) else row for row in told]
+
+
+def _refused(text: str) -> MaestroError:
+    """What the parent's own look-up got."""
+    kind, _, detail = text.partition(":")
+    if kind == BadInput.slug:
+        return BadInput(detail, field="entities", remedy="give the keys of the service")
+    made: type[MaestroError] = NotFound if kind == NotFound.slug else Unreachable
+    return made(detail, remedy="apply and materialise the feature repository", component="feature store")

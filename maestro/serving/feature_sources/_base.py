@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
+
+from maestro.core.errors import MaestroError
 
 
 class FeatureSource(Protocol):
     """Features by entity.
 
-    Obligations: one mapping a row in the order of `entity_rows`, a value for every feature of the service (None when the store has none); may block;
-    is called from one thread at a time; raises Unreachable when the store does not answer, NotFound for an unknown service.
+    Obligations: one mapping a row in the order of `entity_rows`, a value for every feature of the service (None when the store has none), or the
+    error of that one row where that is known; may block; is called from one thread at a time; raises Unreachable when the store does not answer,
+    NotFound for an unknown service, BadInput where one of the rows can be none.
     """
 
     def open(self, feature_service: str) -> None:
@@ -20,7 +24,9 @@ class FeatureSource(Protocol):
         """
         ...
 
-    def get(self, feature_service: str, entity_rows: list[dict[str, Any]]) -> list[dict[str, float | None]]:
+    def get(
+        self, feature_service: str, entity_rows: list[dict[str, Any]]
+    ) -> Sequence[dict[str, float | None] | MaestroError]:
         """Look up."""
         ...
 

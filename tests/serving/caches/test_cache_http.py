@@ -29,6 +29,7 @@ class Store:
         self.trained = trained
         self.asked: list[int] = []
         self.down = False
+        self.lacking: str | None = None
 
     def open(self, feature_service: str) -> None:
         return
@@ -41,7 +42,8 @@ class Store:
             raise RuntimeError("the store's disk is gone")
         self.asked += [row[ENTITY] for row in entity_rows]
         names = self.trained.contract.names
-        return [dict(zip(names, self.trained.rows[row[ENTITY]].tolist(), strict=True)) for row in entity_rows]
+        found = [dict(zip(names, self.trained.rows[row[ENTITY]].tolist(), strict=True)) for row in entity_rows]
+        return [{name: value for name, value in row.items() if name != self.lacking} for row in found]
 
 
 @pytest.mark.door
@@ -97,6 +99,25 @@ def test_features_are_remembered_for_their_time_and_a_store_that_is_down_is_aske
         assert ask(3).json()["predictions"] == [trained.answers[3]], "what is remembered is given all the same"
         assert 'maestro_breaker_state{model="feature store"} 2.0' in client.get("/metrics").text
     assert ServingSettings().feature_timeout_s <= 2.0
+
+
+@pytest.mark.door
+def test_a_feature_that_the_service_has_lost_is_not_taken_for_a_missing_value(
+    workshop: Workshop, trained: Trained
+) -> None:
+    contract = marked(trained.contract, "people")
+    optional = [feature.model_copy(update={"nullable": True}) for feature in contract.features]
+    version = workshop.register(
+        "1.0.0", {"model.onnx": trained.onnx}, contract.model_copy(update={"features": tuple(optional)})
+    )
+    workshop.graph({"a": node(version)}, "a")
+    store = Store(trained)
+    with serving(workshop, features=store) as client:
+        assert client.post("/predict", json={"entities": [{ENTITY: 3}]}).status_code == 200
+        store.lacking = contract.names[1]
+        refused = client.post("/predict", json={"entities": [{ENTITY: 4}]})
+        assert (refused.status_code, refused.json()["component"]) == (503, "feature store")
+        assert repr(contract.names[1]) in refused.json()["detail"]
 
 
 @pytest.mark.door

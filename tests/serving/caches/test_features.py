@@ -5,31 +5,34 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from maestro.core.errors import BadInput, NotFound, Unreachable
+from maestro.core.errors import BadInput, MaestroError, NotFound, Unreachable
 from maestro.serving.breaker import Breaker
 from maestro.serving.caches.features import MAX_PARTS, FeatureLookup, Features
 
 
 class Store:
-    """Knows the even ids; `gate` keeps a call waiting, `error` makes it fail."""
+    """Knows the even ids; `gate` keeps a call waiting, `error` makes it fail, `told` is said instead."""
 
     def __init__(self) -> None:
         self.calls: list[list[int]] = []
         self.gate = threading.Event()
         self.gate.set()
         self.error: Exception | None = None
+        self.told: Sequence[Features | MaestroError] | None = None
 
-    def get(self, feature_service: str, entity_rows: list[dict[str, Any]]) -> list[Features]:
+    def get(self, feature_service: str, entity_rows: list[dict[str, Any]]) -> Sequence[Features | MaestroError]:
         self.calls.append([row["id"] for row in entity_rows])
         self.gate.wait(5)
         if self.error is not None:
             raise self.error
+        if self.told is not None:
+            return self.told[: len(entity_rows)]
         if any(not 0 <= row["id"] < 2**63 for row in entity_rows):
             raise BadInput("an id is no key", field="entities")
         return [{"x": float(row["id"]) if row["id"] % 2 == 0 else None} for row in entity_rows]
@@ -157,6 +160,65 @@ def test_whoever_asks_for_what_can_be_no_key_is_refused_alone() -> None:
         assert len(store.calls) <= 2 * MAX_PARTS
 
     run(scenario)
+
+
+def test_nobody_is_told_of_anothers_fault() -> None:
+    """With too many at fault to be told apart, the others may ask again; none of them is told to correct what is right."""
+
+    async def scenario(lookup: FeatureLookup, store: Store) -> None:
+        store.gate.clear()
+        first = asyncio.create_task(lookup.rows("s", ids(2)))
+        await asyncio.sleep(0.01)
+        asked = {n: asyncio.create_task(lookup.rows("s", ids(n))) for pair in range(1, 101) for n in (-pair, 2 * pair)}
+        await asyncio.sleep(0.01)
+        store.gate.set()
+        await first
+        outcomes = dict(zip(asked, await asyncio.gather(*asked.values(), return_exceptions=True), strict=True))
+        for number, outcome in outcomes.items():
+            if number < 0:
+                assert isinstance(outcome, BadInput | Unreachable)
+            elif isinstance(outcome, BaseException):
+                assert isinstance(outcome, Unreachable)
+            else:
+                assert outcome == [{"x": float(number)}]
+        assert sum(isinstance(outcome, BadInput) for outcome in outcomes.values()) >= 5
+        assert len(store.calls) <= 2 * MAX_PARTS + 1
+
+    run(scenario)
+
+
+def test_what_a_store_says_of_one_entity_is_that_ones() -> None:
+    async def scenario(lookup: FeatureLookup, store: Store) -> None:
+        told: list[Features | MaestroError] = [{"x": 2.0}, BadInput("no key"), Unreachable("ask again")]
+        store.told = told
+        assert await lookup.each("s", ids(2, -1, 4)) == told
+        assert await lookup.rows("s", ids(2)) == [{"x": 2.0}]
+        with pytest.raises(BadInput, match="no key"):
+            await lookup.rows("s", [*reversed(ids(2, -1, 4))])
+        assert [len(call) for call in store.calls] == [3, 2], "no error is remembered, and no call taken apart"
+
+    run(scenario)
+
+
+def test_a_service_that_is_unknown_is_asked_for_once() -> None:
+    async def scenario(lookup: FeatureLookup, store: Store) -> None:
+        store.error = NotFound("no service s")
+        with pytest.raises(NotFound):
+            await lookup.rows("s", ids(*range(100)))
+        assert len(store.calls) == 1
+
+    run(scenario)
+
+
+def test_text_counts_for_what_is_remembered() -> None:
+    async def scenario(lookup: FeatureLookup, store: Store) -> None:
+        store.told = [{"word": "w" * 5_000}]  # type: ignore[dict-item]  # features may be text
+        for number in range(10):
+            await lookup.rows("s", ids(number))
+        assert await lookup.rows("s", ids(0)) == store.told
+        assert len(store.calls) == 11, "the first was forgotten"
+
+    run(scenario, max_bytes=20_000)
 
 
 def test_a_caller_who_goes_away_takes_nobody_with_him() -> None:

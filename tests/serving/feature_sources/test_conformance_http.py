@@ -83,7 +83,7 @@ def test_one_row_an_entity_in_order_and_none_for_what_is_not_there(source: Featu
 
 def test_what_is_missing_and_what_is_text(source: FeatureSource, trained: Trained) -> None:
     first = trained.contract.names[0]
-    found: list[dict[str, Any]] = [*source.get("words_v1", [{ENTITY: 1}, {ENTITY: 2}])]
+    found: list[Any] = [*source.get("words_v1", [{ENTITY: 1}, {ENTITY: 2}])]
     one, other = found
     assert one["word"] == "w1"
     assert one[first] is None or np.isnan(one[first])

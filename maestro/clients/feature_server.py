@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ _IDLE_S = 3.0
 """After which an unused connection is closed here: the server closes its own after five."""
 
 
-_AT_FAULT = ("invalid literal for int()", "Value out of range", "Missing join key values")
+_AT_FAULT = ("invalid literal for int()", "Exceeds the limit (", "Value out of range", "Missing join key values")
 """What Feast says of entities that can be no keys of the service; its status is 500 all the same."""
 
 
@@ -67,7 +68,10 @@ class FeatureServer:
             Unreachable: the server does not answer.
         """
         columns = {
-            name: [str(value) for value in column] if column.dtype.kind == "M" else column.tolist()
+            name: [str(value) for value in column]
+            if column.dtype.kind == "M"
+            # JSON has no word for a number that is missing
+            else [value if known else None for value, known in zip(column.tolist(), column.notna(), strict=True)]
             for name, column in frame.items()
         }
         body = {"feature_view_name": view, "df": columns, "allow_registry_cache": False}
@@ -96,7 +100,9 @@ class FeatureServer:
         entities = {key: [row[key] for row in rows] for key in keys}
         answer = self._post("/get-online-features", {"feature_service": service, "entities": entities})
         try:
-            names, columns = answer["metadata"]["feature_names"], [one["values"] for one in answer["results"]]
+            # one text for all rows that are remembered
+            names = [sys.intern(name) for name in answer["metadata"]["feature_names"]]
+            columns = [one["values"] for one in answer["results"]]
             found = {name: values for name, values in zip(names, columns, strict=True) if name not in entities}
             if any(len(values) != len(rows) for values in found.values()):
                 raise ValueError("a column has not one value an entity")
@@ -143,7 +149,11 @@ class FeatureServer:
 
 def _token(key: Path) -> str:
     try:
-        return key.read_text(encoding="utf-8").strip()
+        token = key.read_text(encoding="utf-8").strip()
+        if not (
+            token.isascii() and token.isprintable()
+        ):  # what cannot be said would be shown in the complaint about it
+            raise ValueError("it is not one line of ASCII")
     except FileNotFoundError:
         return ""
     except (OSError, ValueError) as error:
@@ -151,6 +161,7 @@ def _token(key: Path) -> str:
             f"the feature server's key cannot be read: {key}: {error}", remedy="see MAESTRO_SERVING__FEATURE_KEY",
             component="feature store",
         ) from None  # fmt: skip
+    return token
 
 
 def _said(error: httpx.HTTPError) -> str:

@@ -52,7 +52,9 @@ class ServingSettings(BaseModel):
     )
     prediction_cache_ttl_s: float = Field(default=60.0, gt=0, description="age at which an answer is asked anew")
     feature_server: str | None = Field(
-        default=None, description="address of Feast's feature server; default: the repository in the home"
+        default=None,
+        pattern="^https?://",
+        description="address of Feast's feature server; default: the repository in the home",
     )
     feature_key: Path | None = Field(
         default=None, description="file with the key by which the feature server is asked; none by default"

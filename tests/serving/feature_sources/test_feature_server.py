@@ -6,13 +6,17 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
+from pydantic import ValidationError
 
+from maestro.clients.feature_server import FeatureServer
 from maestro.core.errors import BadInput, MaestroError, NotFound, Unreachable
 from maestro.core.settings import ServingSettings
 from maestro.serving.feature_sources import LazyFeatures, ServedFeatures, feature_source
@@ -49,7 +53,7 @@ class Handler(BaseHTTPRequestHandler):
             self.server.cut -= 1
             self.close_connection = True
             return
-        ids = body["entities"]["id"]
+        ids = body.get("entities", {}).get("id", [])
         answer = {
             "metadata": {"feature_names": ["id", "x"]},
             "results": [{"values": ids}, {"values": [i / 2 for i in ids]}],
@@ -114,6 +118,10 @@ def test_the_key_is_read_again_when_it_changes(server: Server, tmp_path: Path) -
             key.write_text(token + "\n")
             source.get("s", ids(1))
         assert server.tokens == [None, "Bearer one", "Bearer two"]
+        key.write_text("secret-one\nsecret-two\n")
+        with pytest.raises(Unreachable, match="not one line of ASCII") as refused:
+            source.get("s", ids(1))
+        assert "secret" not in str(refused.value.problem())
         key.unlink()
         key.mkdir()
         with pytest.raises(Unreachable, match="key cannot be read"):
@@ -138,6 +146,8 @@ def test_a_connection_that_broke_is_made_again_once(server: Server) -> None:
         (404, b'"Feature service s does not exist"', NotFound),
         (422, b'{"detail": "entities"}', BadInput),
         (500, b"\"invalid literal for int() with base 10: 'abc'\"", BadInput),
+        (500, b'"Exceeds the limit (4300 digits) for integer string conversion: value has 5000 digits"', BadInput),
+        (200, b'{"metadata": {"feature_names": [1]}, "results": [{"values": [1]}]}', Unreachable),
         (200, b"<html>", Unreachable),
         (200, b"[]", Unreachable),
         (200, b'{"metadata": {"feature_names": ["x"]}, "results": [{"values": []}]}', Unreachable),
@@ -169,6 +179,29 @@ def test_the_settings_choose(tmp_path: Path) -> None:
     assert isinstance(feature_source(ServingSettings(), tmp_path), LazyFeatures)
     named = feature_source(ServingSettings(feature_server="http://feast:6566"), tmp_path)
     assert isinstance(named, ServedFeatures)
-    wrong = feature_source(ServingSettings(feature_server="feast:6566"), tmp_path)
-    with pytest.raises(BadInput, match="no address"):
-        wrong.open("s")
+    with pytest.raises(ValidationError, match="feature_server"):
+        ServingSettings(feature_server="feast:6566")
+
+
+def test_the_names_of_features_are_held_once(server: Server) -> None:
+    """What is remembered of an entity is then as large as the cache believes."""
+    server.said = (200, b'{"metadata": {"feature_names": ["visits_a_week"]}, "results": [{"values": [7]}]}')
+    with asking(server.url) as source:
+        (one,), (other,) = source.get("s", ids(1)), source.get("s", ids(2))
+    assert isinstance(one, dict)
+    assert isinstance(other, dict)
+    assert [id(name) for name in one] == [id(name) for name in other]
+
+
+def test_rows_are_written_with_what_is_missing_in_them(server: Server) -> None:
+    times = pd.to_datetime(["2026-01-01", "2026-01-02"], utc=True)
+    frame = pd.DataFrame({"id": [1, 2], "x": [0.5, np.nan], "word": [None, "w"], "event_timestamp": times})
+    with closing(FeatureServer(server.url)) as writing:
+        writing.write("people", frame)
+    (asked,) = server.asked
+    assert asked["df"] == {
+        "id": [1, 2],
+        "x": [0.5, None],
+        "word": [None, "w"],
+        "event_timestamp": ["2026-01-01 00:00:00+00:00", "2026-01-02 00:00:00+00:00"],
+    }

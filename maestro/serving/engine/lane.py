@@ -23,7 +23,7 @@ from maestro.serving.breaker import BreakerState
 from maestro.serving.dataplane import InferResult
 from maestro.serving.engine import wire
 from maestro.serving.engine.ride import Ride, Rows
-from maestro.serving.graph._base import NOBODY, Answer, Call, Observation
+from maestro.serving.graph._base import NOBODY, Answer, Call
 from maestro.serving.graph.arm import Arm
 from maestro.serving.graph.model import ModelNodeRunner
 from maestro.serving.metrics import ServerMetrics
@@ -45,12 +45,13 @@ class Lane:
 
     Args:
         call: what a split says of the arm; a plain call without one.
+        most: rows in one request; the data plane says so of more.
     """
 
     def __init__(
-        self, served: ServedGraph, arm: Arm, runner: ModelNodeRunner, metrics: ServerMetrics, call: Call
+        self, served: ServedGraph, arm: Arm, runner: ModelNodeRunner, metrics: ServerMetrics, call: Call, most: int
     ) -> None:
-        self.max_rows = _most_rows(runner)
+        self.max_rows = min(_most_rows(runner), most)
         self.names = runner.loaded.contract.names
         self._served = served
         self._arm = arm
@@ -108,7 +109,7 @@ class Lane:
         for ride, spent in zip(rides, seconds, strict=True):
             end = start + len(ride.rows)
             if ride.units[0] is not NOBODY or self._call.experiment is not None:
-                self._observe(ride, batch, values, start, end, spent)
+                self._report(ride, batch, values, start, end, spent)
             if ride.render is None:
                 ride.exchange.write(self._beginning, self._body(values, start, end))
             else:
@@ -153,25 +154,10 @@ class Lane:
                 self._bodies[value] = body
         return body
 
-    def _observe(self, ride: Ride, batch: Batch, values: list[Any], start: int, end: int, seconds: float) -> None:
-        call, arm = self._call, self._arm
+    def _report(self, ride: Ride, batch: Batch, values: list[Any], start: int, end: int, seconds: float) -> None:
         matrix = None if batch.matrix is None else batch.matrix[start:end]
-        arm.observe(
-            Observation(
-                arm=arm.name,
-                version=arm.version,
-                revision=self._served.revision,
-                experiment=call.experiment,
-                propensity=call.propensity,
-                key=call.key,
-                units=ride.units,
-                prediction=Prediction(values[start:end]),
-                batch=Batch(batch.names, batch.types, end - start, matrix),
-                contract=self._runner.loaded.contract,
-                latency_s=seconds,
-                outcome="ok",
-            )
-        )
+        rows = Batch(batch.names, batch.types, end - start, matrix)
+        self._arm.report(self._call, ride.units, "ok", seconds, Prediction(values[start:end]), rows)
 
 
 def _most_rows(runner: ModelNodeRunner) -> int:

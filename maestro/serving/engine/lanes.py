@@ -46,10 +46,10 @@ def _lane(served: ServedGraph, arm: object, plane: DataPlane, call: Call) -> Lan
         return None
     inner = arm.inner
     if isinstance(inner, RemoteRunner):
-        return RemoteLane(served, arm, inner, plane.metrics, call, lambda: plane.full)
+        return RemoteLane(served, arm, inner, plane, call)
     if not isinstance(inner, ModelNodeRunner):
         return None
     loaded = inner.loaded
     if not loaded.runtime.inline or not loaded.validator.plain:
         return None
-    return Lane(served, arm, inner, plane.metrics, call)
+    return Lane(served, arm, inner, plane.metrics, call, plane.max_rows)

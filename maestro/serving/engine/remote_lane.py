@@ -10,7 +10,6 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable
 from itertools import chain
 from typing import Any
 
@@ -18,15 +17,14 @@ import msgspec
 
 from maestro.core.errors import MaestroError
 from maestro.serving.breaker import BreakerState
-from maestro.serving.dataplane import InferResult
+from maestro.serving.dataplane import DataPlane, InferResult
 from maestro.serving.engine import wire
 from maestro.serving.engine.ride import Ride, Rows
-from maestro.serving.graph._base import NOBODY, Answer, Call, Ended, Observation
+from maestro.serving.graph._base import NOBODY, Answer, Call, Ended
 from maestro.serving.graph.arm import Arm
 from maestro.serving.graph.remote import RemoteRunner
 from maestro.serving.graph.remote_batches import MAX_ROWS, Part
 from maestro.serving.graph.remote_tensors import Tensors, positional
-from maestro.serving.metrics import ServerMetrics
 from maestro.serving.served import ServedGraph
 
 log = logging.getLogger(__name__)
@@ -40,39 +38,31 @@ class RemoteLane:
 
     Args:
         call: what a split says of the arm; a plain call without one.
-        full: whether the server takes no more requests.
     """
 
     names: tuple[str, ...] | None = None
 
-    def __init__(
-        self,
-        served: ServedGraph,
-        arm: Arm,
-        runner: RemoteRunner,
-        metrics: ServerMetrics,
-        call: Call,
-        full: Callable[[], bool],
-    ) -> None:
+    def __init__(self, served: ServedGraph, arm: Arm, runner: RemoteRunner, plane: DataPlane, call: Call) -> None:
         self._served = served
         self._arm = arm
         self._runner = runner
-        self._metrics = metrics
-        self._sizes = metrics.rows(served.model)
+        self._plane = plane
+        self._most = min(MAX_ROWS, plane.max_rows)
+        self._metrics = plane.metrics
+        self._sizes = plane.metrics.rows(served.model)
         self._call = call
-        self._full = full
         self._beginnings: dict[str, bytes] = {}
 
     def add(self, ride: Ride) -> None:
         """Send it on, unless there is something to be said about it; a request that is traced takes its context along, so it goes by the data plane."""
         runner = self._runner
-        sent = _sent(ride.rows)
+        sent = _sent(ride.rows, self._most)
         if (
             sent is None
             or ride.span is not None
             or len(ride.units) > 1
             or runner.breaker.state is not BreakerState.CLOSED
-            or self._full()
+            or self._plane.full
         ):
             ride.alone()
             return
@@ -102,7 +92,7 @@ class RemoteLane:
         self._sizes.observe(len(ride.rows))
         arm.sample(now, None, answer.prediction)
         if ride.units[0] is not NOBODY or self._call.experiment is not None:
-            self._observe(ride, answer, seconds[0])
+            arm.report(self._call, ride.units, "ok", seconds[0], answer.prediction, None)
         beginning = self._beginning(answer.version)
         if ride.render is None:
             body = _encode({"predictions": answer.prediction.values})
@@ -129,30 +119,11 @@ class RemoteLane:
             (b"x-maestro-revision", str(self._served.revision).encode()),
         )
 
-    def _observe(self, ride: Ride, answer: Answer, seconds: float) -> None:
-        call, arm = self._call, self._arm
-        arm.observe(
-            Observation(
-                arm=arm.name,
-                version=arm.version,
-                revision=self._served.revision,
-                experiment=call.experiment,
-                propensity=call.propensity,
-                key=call.key,
-                units=ride.units,
-                prediction=answer.prediction,
-                batch=None,
-                contract=None,
-                latency_s=seconds,
-                outcome="ok",
-            )
-        )
 
-
-def _sent(rows: Rows) -> Tensors | None:
+def _sent(rows: Rows, most: int) -> Tensors | None:
     """The rows as they are sent; None when that is not to be decided here."""
     count = len(rows)
-    if not 0 < count <= MAX_ROWS:
+    if not 0 < count <= most:
         return None
     values: list[Any]
     if not isinstance(rows, list):

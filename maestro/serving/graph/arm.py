@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from maestro.core.contract import ModelContract
 from maestro.core.errors import MaestroError
-from maestro.serving.graph._base import Answer, Call, GraphNode, Observation, Observe, outcome_of
+from maestro.serving.graph._base import Answer, Call, GraphNode, Observation, Observe, Unit, outcome_of
 from maestro.serving.metrics import ServerMetrics
 from maestro.serving.sampling import Sample, Sampler
 from maestro.serving.table import Batch, Prediction
@@ -66,23 +66,47 @@ class Arm:
             self.counters.observe(outcome, seconds)
             if answer is not None and outcome == "ok":
                 self.sample(now, answer.batch, answer.prediction)
-            self.observe(
-                Observation(
-                    arm=self.name,
-                    version=self.version,
-                    revision=self._revision,
-                    experiment=call.experiment,
-                    propensity=call.propensity,
-                    key=call.key,
-                    units=call.units,
-                    prediction=answer.prediction if answer is not None and outcome == "ok" else None,
-                    batch=answer.batch if answer is not None else None,
-                    contract=self._contract,
-                    latency_s=seconds,
-                    outcome=outcome,
-                    drawn=call.drawn,
-                )
+            self.report(
+                call,
+                call.units,
+                outcome,
+                seconds,
+                answer.prediction if answer is not None and outcome == "ok" else None,
+                None if answer is None else answer.batch,
             )
+
+    def report(
+        self,
+        call: Call,
+        units: tuple[Unit, ...],
+        outcome: str,
+        seconds: float,
+        prediction: Prediction | None,
+        batch: Batch | None,
+    ) -> None:
+        """Tell evidence and exposures of a first attempt.
+
+        Args:
+            call: what splits on its way say.
+            units: whom it was about.
+        """
+        self.observe(
+            Observation(
+                arm=self.name,
+                version=self.version,
+                revision=self._revision,
+                experiment=call.experiment,
+                propensity=call.propensity,
+                key=call.key,
+                units=units,
+                prediction=prediction,
+                batch=batch,
+                contract=self._contract,
+                latency_s=seconds,
+                outcome=outcome,
+                drawn=call.drawn,
+            )
+        )
 
     def sample(self, now: float, batch: Batch | None, prediction: Prediction) -> None:
         """Hand rows and answers on, when it is time to."""

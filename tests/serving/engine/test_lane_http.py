@@ -106,6 +106,14 @@ def test_what_arrives_together_is_asked_together(client: Client, factory: Factor
     assert 'maestro_responses_total{status="200"} 21.0' in client.get("/metrics").text
 
 
+def test_more_rows_than_one_request_may_hold_are_refused(workshop: Workshop, trained: Trained, serve: Serve) -> None:
+    version = workshop.register("1.0.0", {"model.onnx": trained.onnx}, trained.contract)
+    workshop.graph({"a": node(version)}, "a")
+    client = serve(runtimes=Factory(), max_rows=3)
+    assert client.post("/predict", content=rows_of(1, 2, 3)).status_code == 200
+    assert client.post("/predict", content=rows_of(1, 2, 3, 4)).status_code == 413
+
+
 @pytest.mark.shows("G11", env="laptop")
 def test_a_poisoned_row_fails_alone(client: Client) -> None:
     firsts = [10.0, -1.0, 2000.0, 30.0]

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.serving.conftest import ENTITY, Client, Serve, Trained, Workshop, node, split
@@ -121,6 +122,28 @@ def test_a_full_router_refuses(workshop: Workshop, serve: Serve, model: RemoteMo
     model.delay_s = 0.2
     statuses = [status for status, _, _ in at_once(client, [body(number) for number in range(30)])]
     assert (statuses.count(200), statuses.count(429)) == (10, 20)
+
+
+def test_more_rows_than_one_request_may_hold_are_refused(workshop: Workshop, serve: Serve, url: str) -> None:
+    workshop.graph({"r": remote(url)}, "r")
+    client = serve(max_rows=3)
+    assert client.post("/predict", json={"instances": [[1.0]] * 3}).status_code == 200
+    assert client.post("/predict", json={"instances": [[1.0]] * 4}).status_code == 413
+
+
+def test_what_no_json_can_say_is_the_callers_fault_and_closes_the_node_to_nobody(client: Client) -> None:
+    large = json.dumps({"instances": [{"x": 10**400}]}).encode()
+    data = np.array([[np.nan, 1.0]]).tobytes()
+    tensor = {
+        "name": "rows", "shape": [1, 2], "datatype": "FP64", "parameters": {"binary_data_size": len(data)},
+    }  # fmt: skip
+    head = json.dumps({"inputs": [tensor]}).encode()
+    headers = {"inference-header-content-length": str(len(head))}
+    for _ in range(12):
+        assert client.post("/predict", content=large).status_code == 422
+        refused = client.post("/v2/models/m/infer", content=head + data, headers=headers)
+        assert (refused.status_code, refused.json()["field"]) == (400, "inputs[0]"), refused.text
+    assert client.post("/predict", content=body(1)).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/predict", "/v2/models/m/infer"])

@@ -1,6 +1,7 @@
 """Two workers against one, each on a core of its own: DDP on a network that computes, XGBoost and LightGBM, each beside the same called by hand.
 
-The same global batch (or rows) and the same end: the losses are printed beside the times. A library that is not installed is left out and said. Each figure is the time of the training
+The same global batch (or rows) and the same end: the losses are printed beside the times. What the cores of this machine lose to each other
+is measured beside it: two trainings at once that never speak. A library that is not installed is left out and said. Each figure is the time of the training
 itself, between all workers being ready and the last being done; the best of `REPEATS`.
 """
 
@@ -32,8 +33,29 @@ def compare() -> list[str]:
             continue
         one, two = best(name, 1), best(name, 2)
         faster = one["seconds"] / two["seconds"]
+        if name == "ddp":
+            lines += ceilings(one["seconds"], two["seconds"])
         lines.append(
             f"{name:<22} {one['seconds']:>8.2f}s {two['seconds']:>8.2f}s {faster:>6.2f}×  {one['loss']:.4f} {two['loss']:.4f}"
+        )
+    return lines
+
+
+def ceilings(one_s: float, two_s: float) -> list[str]:
+    """What the machine allows: the training of one worker twice at once, and its halves at once, neither with a word between the two.
+
+    Args:
+        one_s: seconds of one worker.
+        two_s: of two with DDP.
+    """
+    whole, shares = best("apart wholes", 2)["seconds"], best("apart shares", 2)["seconds"]
+    lines = []
+    for name, seconds, ceiling in (
+        ("two at once, apart", whole, 2 * one_s / whole), ("two halves, apart", shares, one_s / shares)
+    ):  # fmt: skip
+        reached = one_s / two_s / ceiling
+        lines.append(
+            f"{name:<22} {one_s:>8.2f}s {seconds:>8.2f}s {ceiling:>6.2f}×  the ceiling; ddp reaches {reached:.1%} of it"
         )
     return lines
 

@@ -67,6 +67,45 @@ def ddp(group: Group) -> tuple[float, float]:
     return seconds, losses[-1]
 
 
+def apart(group: Group, *, shared: bool) -> tuple[float, float]:
+    """The same fitting without a word between the workers, after a common start: what the machine lets two cores do at once.
+
+    Args:
+        group: who starts together.
+        shared: whether each takes its share of every batch, as DDP does; otherwise each does the whole work of one.
+    """
+    from copy import deepcopy
+
+    from torch import nn
+
+    from maestro.training.distribution import ALONE
+    from maestro.training.models.torch_fit import Fitting, fit_module
+
+    network, images, labels = _pictures()
+    batch = BATCH
+    if shared:
+        images, labels, batch = (
+            images[group.rank :: group.world],
+            labels[group.rank :: group.world],
+            BATCH // group.world,
+        )
+    losses: list[float] = []
+
+    def loss(module: Any, inputs: Any, targets: Any) -> Any:
+        return nn.functional.cross_entropy(module(inputs), targets)
+
+    fit_module(deepcopy(network), images[:batch], labels[:batch], loss, Fitting(1, batch, 0.001), ALONE)
+    exchange(group, "ready")
+    began = time.perf_counter()
+    fit_module(
+        network, images, labels, loss, Fitting(EPOCHS, batch, 0.001), ALONE,
+        told=lambda epoch, mean, seconds: losses.append(mean),
+    )  # fmt: skip
+    seconds = time.perf_counter() - began
+    # the slower of them is the time of both
+    return max(exchange(group, seconds)), losses[-1]
+
+
 def ddp_by_hand(group: Group) -> tuple[float, float]:
     """The loop of a tutorial, with the same steps; the loss is that of the rows of this worker."""
     import torch
@@ -169,7 +208,9 @@ def main(name: str, out: str, *sizes: str) -> None:
     group = Group.of()
     rows, columns, rounds = map(int, sizes)
     library, _, by = name.partition(" ")
-    if library == "ddp":
+    if library == "apart":
+        seconds, loss = apart(group, shared=by == "shares")
+    elif library == "ddp":
         seconds, loss = (ddp_by_hand if by else ddp)(group)
     else:
         seconds, loss = (by_hand if by else ours)(library, group, rows, columns, rounds)

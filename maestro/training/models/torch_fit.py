@@ -6,6 +6,7 @@ whole group: each worker takes its share of them, and gradients are averaged.
 
 from __future__ import annotations
 
+import gc
 import io
 import math
 import time
@@ -154,13 +155,18 @@ def join(group: Group, device: str) -> None:
 
 
 def leave(group: Group) -> None:
-    """Wait for the others and part."""
+    """Wait for the others and part.
+
+    DistributedDataParallel holds itself, and with it the connection, until the collector comes; threads of a connection that outlive the interpreter abort
+    the process (pytorch/pytorch#179291).
+    """
     if group.world == 1:
         return
     import torch.distributed as dist
 
     if dist.is_initialized():
         dist.barrier()
+        gc.collect()
         dist.destroy_process_group()
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,8 +17,10 @@ import pytest
 
 from maestro.core.contract import Feature
 from maestro.core.jobs import DataSpec
+from maestro.training.models.classifier import Classifier
 from maestro.training.pipeline.preprocess import Prepared
-from maestro.training.search.processes import TrialProcesses
+from maestro.training.search.objective import evaluate
+from maestro.training.search.processes import _THREADS, TrialProcesses
 from maestro.training.search.recorder import Recorder
 from maestro.training.search.request import StudyRequest
 from maestro.training.search.trials import Ended, Setting, Step
@@ -99,6 +103,64 @@ def test_a_process_takes_the_next_trial_as_long_as_each_ends_well(pool: TrialPro
     os.kill(pids[3] or 0, signal.SIGKILL)
     pool.start(9, {"n_estimators": 3}, 30.0)
     assert isinstance(heard(pool, 9)[-1], Ended)
+
+
+def test_a_process_is_given_up_for_whatever_a_trial_leaves_behind() -> None:
+    command = [sys.executable, "-W", "ignore", "-m", "tests.training.leaky_trials"]
+    alone = os.environ | dict.fromkeys(_THREADS, "1")
+    told = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True, env=alone).stdout)
+    assert {leak for leak, stays in told["stays"].items() if stays} == {"nothing"}
+    assert len(told["stays"]) > 8
+    spike, filtered, last = told["after"]
+    assert spike["stays"]
+    assert filtered["stays"]
+    assert last["peak_memory_bytes"] < spike["peak_memory_bytes"] - (150 << 20), "memory is each trial's own"
+    for name in ("plain", "numpy", "filters"):
+        assert spike["done"][name] == last["done"][name], "begins anew"
+
+
+def test_a_trial_is_accounted_for_by_itself(pool: TrialProcesses) -> None:
+    """The CPU of the trials before it, in the same process, is not its own; a limit is each trial's own."""
+    pool.load(setting(judged=False))
+    ends: list[Ended] = []
+    pids: list[int | None] = []
+    for number, (trees, limit_s) in enumerate(((3, 30.0), (300, 30.0), (3, 30.0), (300_000, 0.3), (3, 30.0))):
+        pool.start(number, {"n_estimators": trees}, limit_s)
+        link = pool._links[number]
+        end = heard(pool, number)[-1]
+        assert isinstance(end, Ended)
+        ends.append(end)
+        pids.append(link.pid)
+    _, long, short, over, last = ends
+    assert pids[0] == pids[1] == pids[2] == pids[3] != pids[4]
+    assert long.cpu_s > 5 * short.cpu_s
+    assert 0 < over.cpu_s < 0.6
+    assert (over.code, over.timed_out, last.timed_out) == (-14, True, False)
+    # an end that nobody foresaw says at least what it was
+    pool.start(9, {"n_estimators": 3}, -1.0)
+    end = heard(pool, 9)[-1]
+    assert isinstance(end, Ended)
+    assert (end.metrics, end.failed) == (None, "its process ended with exit status 70")
+
+
+class Undefined(Classifier):
+    """A classifier whose accuracy is no number, and whose precision is without bound."""
+
+    def metrics(self, model: Any, features: pd.DataFrame, target: np.ndarray) -> dict[str, float]:
+        """Those of a classifier, but for two."""
+        return super().metrics(model, features, target) | {"accuracy": float("nan"), "precision": float("inf")}
+
+
+def test_an_objective_that_is_no_number_fails_its_trial_and_another_metric_is_left_out() -> None:
+    of = setting(judged=False)
+    told: list[dict[str, Any]] = []
+    code = evaluate(Undefined(), of.request, of.prepared, {"n_estimators": 2}, told.append)
+    assert code == 1
+    assert [message["failed"] for message in told] == ["ArithmeticError: accuracy is nan after fold 1"]
+    told.clear()
+    request = of.request.model_copy(update={"objectives": ("f1",)})
+    assert evaluate(Undefined(), request, of.prepared, {"n_estimators": 2}, told.append) == 0
+    assert set(told[-1]["done"]) == {"f1", "recall", "log_loss", "roc_auc", "seconds"}
 
 
 def test_trials_die_with_a_search_that_is_killed() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import traceback
 from collections.abc import Callable
@@ -42,6 +43,7 @@ def cross_validate(
 
     Raises:
         BadInput: the estimator refuses the parameters or an objective is not a metric of this kind of model.
+        ArithmeticError: an objective is not finite, and the mean over more folds would not be either.
     """
     from sklearn.model_selection import KFold, StratifiedKFold
 
@@ -60,6 +62,11 @@ def cross_validate(
         seconds += time.perf_counter() - began
         found.append(kind.metrics(model, prepared.train.iloc[test], target[test]))
         means = {name: float(np.mean([fold[name] for fold in found if name in fold])) for name in found[0]}
+        for name in request.objectives:
+            if not math.isfinite(means.get(name, 0.0)):
+                raise ArithmeticError(f"{name} is {means[name]} after fold {step}")
+        # neither JSON nor MLflow's database holds what is no number
+        means = {name: mean for name, mean in means.items() if math.isfinite(mean)}
         unknown = [name for name in request.objectives if name != "seconds" and name not in means]
         if unknown:
             raise BadInput(

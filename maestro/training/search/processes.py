@@ -178,6 +178,8 @@ class TrialProcesses:
         failed = str(link.last.get("failed", ""))
         if code < 0 and not timed_out and not link.last:
             failed = f"its process was ended by signal {-code}" + ("; out of memory?" if code == -9 else "")
+        elif code > 0 and not link.last:
+            failed = f"its process ended with exit status {code}"
         return Ended(
             number, code, timed_out, link.last.get("done"), link.last.get("problem"), failed,
             # ended by the kernel at its limit; that it was seen later is nobody's use of the machine

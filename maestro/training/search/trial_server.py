@@ -110,19 +110,23 @@ class _Server:
         line = json.dumps(message).encode() + b"\n"
         pid = next((pid for pid, worker in self._workers.items() if worker.stays and worker.trial is None), None)
         try:
-            while True:
-                pid = self._fork(channel) if pid is None else pid
-                worker = self._workers[pid]
-                try:
-                    socket.send_fds(worker.link, [line], [channel])
-                    break
-                except OSError:
-                    # it died while it had nothing to do
-                    worker.stays, pid = False, None
+            if pid is None or not self._hand(pid, line, channel):
+                pid = self._fork(channel)
+                self._hand(pid, line, channel)
         finally:
             os.close(channel)
-        worker.trial = trial
+        # one that died at once is told of when it is reaped
+        self._workers[pid].trial = trial
         self._say({"id": message["start"], "pid": pid})
+
+    def _hand(self, pid: int, line: bytes, channel: int) -> bool:
+        """Give a trial to a worker; false where it died while it had nothing to do."""
+        worker = self._workers[pid]
+        try:
+            socket.send_fds(worker.link, [line], [channel])
+        except OSError:
+            worker.stays = False
+        return worker.stays
 
     def _load(self, file: str) -> None:
         for worker in self._workers.values():

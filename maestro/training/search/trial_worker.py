@@ -1,7 +1,7 @@
 """The process that a trial runs in: forked from the server, it takes one trial after the other for as long as each leaves it as it was.
 
-What a trial may leave behind is looked for: anything but a regular end, threads, a changed environment or directory, memory that was not given
-back. Such a process takes no further trial; the next one gets a new fork. Random numbers begin anew with every trial, as they do in a new fork. What costs a
+What a trial may leave behind is looked for: anything but a regular end, threads, processes, open files, a changed environment, directory, limit or signal
+mask, memory that was not given back. Such a process takes no further trial; the next one gets a new fork. Random numbers begin anew with every trial, as they do in a new fork. What costs a
 fork its time (copying page tables and, at the first touch, every page that is written) is so paid once a process, not once a trial.
 
 Protocol with the server, one JSON object a line. In: a trial's `{"start": …}` as the server got it, its channel sent along. Out: `{"ended": code, "cpu_s": …, "peak_memory_bytes": …,
@@ -28,6 +28,8 @@ from maestro.training.search.objective import evaluate
 
 _MAY_KEEP = 64 << 20
 """Bytes by which a trial may leave the process larger than it was when it was new."""
+
+_LIMITS = sorted({getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")})
 
 
 def serve(link: socket.socket, kind: ModelType, setting: Setting) -> int:
@@ -75,10 +77,8 @@ def _run(kind: ModelType, setting: Setting, message: dict[str, Any], channel: in
 class _Origin:
     """How the process was when it was new."""
 
-    environment: dict[str, str] = field(default_factory=lambda: dict(os.environ))
-    directory: str = field(default_factory=os.getcwd)
+    state: tuple[Any, ...] = field(default_factory=lambda: _state())
     resident: int = field(default_factory=lambda: _resident_bytes())
-    threads: int = field(default_factory=threading.active_count)
     plain: Any = field(default_factory=random.getstate)
     numpy: Any = None
 
@@ -96,12 +96,32 @@ class _Origin:
 
     def is_kept(self) -> bool:
         """Whether nothing was left behind that the next trial would meet."""
-        return (
-            threading.active_count() == self.threads
-            and dict(os.environ) == self.environment
-            and os.getcwd() == self.directory
-            and _resident_bytes() <= self.resident * 1.5 + _MAY_KEEP
-        )
+        return _state() == self.state and _resident_bytes() <= self.resident * 1.5 + _MAY_KEEP
+
+
+def _state() -> tuple[Any, ...]:
+    """What this process hands on from one trial to the next, but for its memory."""
+    here = os.stat(".")  # its name may be gone
+    return (
+        dict(os.environ), (here.st_dev, here.st_ino), threading.active_count(), len(_listed("/proc/self/task")), _listed("/proc/self/fd"),
+        _has_children(), [resource.getrlimit(limit) for limit in _LIMITS], signal.pthread_sigmask(signal.SIG_BLOCK, ()),
+    )  # fmt: skip
+
+
+def _listed(folder: str) -> set[str]:
+    """The entries of a folder; none where the system does not tell."""
+    try:
+        return set(os.listdir(folder))
+    except OSError:
+        return set()
+
+
+def _has_children() -> bool:
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
 
 
 def _cpu_s() -> float:

@@ -194,7 +194,7 @@ def run_request(request: StudyRequest, html: Path | None, as_json: bool) -> None
     from maestro.training.search.trials import Submission, runner_of
 
     runner = runner_of(request.backend)
-    check_sampler(request.sampler, request.search_space.numeric)
+    check_sampler(request.sampler, request.search_space.numeric, len(request.objectives))
     home = Home.of()
     tracking = Tracking(os.environ.get("MLFLOW_TRACKING_URI") or service_url("mlflow"))
     tracking.check()

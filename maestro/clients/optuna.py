@@ -147,6 +147,7 @@ class Studies:
             study: the study.
             facts: what is kept of such a trial, such as what it cost at worst.
         """
+        from optuna.exceptions import UpdateFinishedTrialError
         from optuna.trial import TrialState
 
         count = 0
@@ -155,9 +156,12 @@ class Studies:
             for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
                 if self._is_alive(trial):
                     continue
-                if facts:
-                    self.storage.set_trial_user_attr(trial._trial_id, FACTS, dict(facts))
-                self.storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+                try:
+                    if facts:
+                        self.storage.set_trial_user_attr(trial._trial_id, FACTS, dict(facts))
+                    self.storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+                except UpdateFinishedTrialError:
+                    continue  # another process has found it, too
                 if trial.params:
                     study.enqueue_trial(trial.params)
                 count += 1
@@ -190,13 +194,25 @@ class Studies:
         return is_alive(process)
 
     def ask(self, study: Study, suggest: Callable[[Trial], dict[str, Any]]) -> tuple[Trial, dict[str, Any]]:
-        """A new trial of this process, and the parameters that it tries."""
+        """A new trial of this process, and the parameters that it tries.
+
+        Raises:
+            BadInput: a dimension cannot be searched, or was searched in another way before.
+        """
         with quiet(), self._translated():
             trial = study.ask()
             if trial.user_attrs.get(OWNER) != self._owner:
                 # it was queued, or the storage is not ours
                 trial.set_user_attr(OWNER, self._owner)
-            return trial, suggest(trial)
+            try:
+                return trial, suggest(trial)
+            except ValueError as error:
+                self.tell(study, trial, "fail", None, {"failed": str(error)})
+                raise BadInput(
+                    f"a dimension cannot be searched in study {study.study_name!r}: {error}",
+                    field="dimensions",
+                    remedy="give it the kind, scale and choices that it had before, or choose another name for the study",
+                ) from error
 
     def report(self, trial: Trial, value: float, step: int) -> bool:
         """Note an intermediate value; returns whether the study's pruner ends the trial here."""

@@ -19,18 +19,23 @@ NEEDS = {"gp": ("torch", "torch"), "cmaes": ("cmaes", "cmaes")}
 """Samplers that need a package: the module and what installs it."""
 
 
-def check_sampler(name: str, dimensions: int = 2) -> None:
+def check_sampler(name: str, dimensions: int = 2, objectives: int = 1) -> None:
     """Refuse a sampler that does not exist or cannot work here, before anything is started.
 
     Args:
         name: the sampler.
         dimensions: how many numeric dimensions are searched.
+        objectives: how many things are searched for at once.
 
     Raises:
-        BadInput: it is unknown, its package is not installed, or it cannot search so few dimensions.
+        BadInput: it is unknown, its package is not installed, or it cannot search so few dimensions or for so many objectives.
     """
     if name not in SAMPLERS:
         raise BadInput(f"sampler {name!r} is unknown", field="sampler", remedy=f"choose one of {', '.join(SAMPLERS)}")
+    if name == "cmaes" and objectives > 1:
+        raise BadInput(
+            "sampler cmaes searches for one objective", field="sampler", remedy="choose tpe, or give one objective"
+        )
     module, package = NEEDS.get(name, ("", ""))
     if module and importlib.util.find_spec(module) is None:
         raise BadInput(
@@ -45,7 +50,7 @@ def check_sampler(name: str, dimensions: int = 2) -> None:
 
 def sampler(
     name: str, *, seed: int | None, grid: Mapping[str, Sequence[Any]] | None = None, startup: int = 10, dimensions: int = 2,
-    steps: int = 1,
+    steps: int = 1, objectives: int = 1,
 ) -> BaseSampler:  # fmt: skip
     """A sampler by name; `grid` needs the points of every parameter.
 
@@ -55,7 +60,7 @@ def sampler(
     Raises:
         BadInput: as `check_sampler`.
     """
-    check_sampler(name, dimensions)
+    check_sampler(name, dimensions, objectives)
     with quiet():
         from optuna import samplers
 

@@ -59,7 +59,7 @@ def check_study(request: StudyRequest, features: Path, options: TrainingSettings
     check_backend(request.backend)
     space = request.search_space
     check_model_type(space.model_type, "space")
-    check_sampler(request.sampler, space.numeric)
+    check_sampler(request.sampler, space.numeric, len(request.objectives))
     cores = request.n_jobs * request.trial_cpu
     if options is not None and options.max_cores is not None and cores > options.max_cores:
         raise BadInput(

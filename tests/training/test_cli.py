@@ -71,6 +71,12 @@ def test_an_unknown_strategy_and_a_negative_weight_are_exit_2(
     monkeypatch.setattr(sys, "argv", ["x", "--study-name", "s", "--selection-strategy", "luck"])
     assert multi_objective_main() == 2
     assert "selection_strategy" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "argv", ["x", "--study-name", "s", "--weight", "0", "--weight", "0"])
+    assert multi_objective_main() == 2
+    assert "selection_weights are all 0" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "argv", ["x", "--study-name", "s", "--sampler", "cmaes"])
+    assert multi_objective_main() == 2
+    assert "sampler cmaes searches for one objective" in capsys.readouterr().err
     monkeypatch.setattr(sys, "argv", ["x", "--study-name", "s", "--cost-weight", "-1"])
     assert cost_aware_main() == 2
     assert "--cost-weight" in capsys.readouterr().err

@@ -119,6 +119,10 @@ def test_several_objectives_take_one_from_the_front() -> None:
         ({"objectives": ("accuracy", "f1"), "cost_weight": 0.1}, "single objective"),
         ({"objectives": ("f1", "f1")}, "must differ"),
         ({"n_trails": 5}, "Extra inputs"),
+        ({"selection_weights": (-1.0,)}, "greater than or equal to 0"),
+        ({"selection_weights": (0.0,)}, "all 0"),
+        ({"cost_reference_s": float("inf")}, "less than or equal to"),
+        ({"dimensions": {"x": {"kind": "float", "low": 0, "high": float("inf")}}}, "too far apart"),
     ],
 )
 def test_a_wrong_request_says_what_is_wrong(fields: dict[str, object], words: str) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -124,7 +126,7 @@ def test_the_same_seed_tries_the_same(studies: Studies, prepared: Prepared) -> N
 @pytest.mark.parametrize(
     ("sampler", "pruner"),
     [
-        ("tpe", "median"), ("tpe", "hyperband"), ("tpe", "race"), ("tpe", "none"), ("random", "median"), ("grid", "none"), ("grid", "hyperband"),
+        ("tpe", "median"), ("tpe", "hyperband"), ("tpe", "race"), ("tpe", "none"), ("frugal_tpe", "race"), ("frugal_tpe", "hyperband"), ("random", "median"), ("grid", "none"), ("grid", "hyperband"),
         ("multivariate_tpe", "median"), ("cmaes", "none"), ("gp", "none"),
     ],
 )  # fmt: skip
@@ -203,10 +205,10 @@ def test_a_trial_over_its_time_is_killed_in_the_middle_of_its_fit(studies: Studi
 
 def test_the_budget_is_never_exceeded_and_what_runs_is_set_aside(studies: Studies, prepared: Prepared) -> None:
     # a trial of at most 2 s and 1 s of grace costs 42 micro-dollars at worst
-    request = request_of(n_trials=200, n_jobs=3, trial_timeout_s=2.0, budget_usd=0.000_160, pruner="none", folds=2)
+    request = request_of(n_trials=200, n_jobs=3, trial_timeout_s=2.0, budget_usd=0.000_100, pruner="none", folds=2)
     result = StudyRunner(studies, request, prepared, None, NoProgress()).run()
     assert result.trials < 200
-    assert 160 - 42 < result.cost_usd_micros <= 160
+    assert 100 - 42 < result.cost_usd_micros <= 100
     assert result.stopped is not None
     assert result.stopped.startswith("the budget is spent")
     again = StudyRunner(studies, request, prepared, None, NoProgress()).run()
@@ -219,7 +221,9 @@ def test_a_lost_trial_is_booked_at_its_worst(studies: Studies, prepared: Prepare
     study = studies.load("s")
     lost = study.ask()
     lost.set_user_attr(OWNER, f"{socket.gethostname()}:999999:1")
-    result = StudyRunner(studies, request.model_copy(update={"n_trials": 3}), prepared, None, NoProgress()).run()
+    # resumed with a shorter limit, it may still have run to the end of the one that it had
+    shorter = request.model_copy(update={"n_trials": 3, "trial_timeout_s": 1.0})
+    result = StudyRunner(studies, shorter, prepared, None, NoProgress()).run()
     assert result.cost_usd_micros >= 42
     assert result.cost_usd_micros <= 80
 
@@ -271,6 +275,42 @@ def test_a_trial_of_a_dead_process_is_tried_again(studies: Studies, prepared: Pr
     assert trials[4].state in {"complete", "pruned"}
 
 
+class Unlucky(TrialProcesses):
+    """Kills the process of its second trial when that has finished a fold."""
+
+    def answer(self, number: int, *, go: bool) -> None:
+        """Answer all others."""
+        pid = self._links[number].pid
+        if number == 1 and pid is not None:
+            os.kill(pid, signal.SIGKILL)
+        else:
+            super().answer(number, go=go)
+
+
+def test_a_trial_whose_process_is_killed_fails_alone_and_is_made_up_for(studies: Studies, prepared: Prepared) -> None:
+    pool = object.__new__(Unlucky)
+    pool.__dict__ = SHARED[0].__dict__  # the server that is there
+    request = request_of(sampler="random", budget_usd=1.0)
+    result = Runner(studies, request, prepared, None, NoProgress(), processes=pool).run()
+    assert (result.complete, result.failed) == (3, 1)
+    killed = result_of(studies, "s")[2][1]
+    assert (killed.number, killed.state) == (1, "fail")
+    assert killed.attributes["failed"] == "its process was ended by signal 9; out of memory?"
+    assert len(killed.attributes["steps"]) == 1
+    assert killed.attributes["cpu_s"] > 0
+    assert killed.attributes["cost_usd_micros"] >= 0
+    again = StudyRunner(studies, request, prepared, None, NoProgress()).run()
+    assert (again.complete, again.failed, again.trials) == (4, 1, 5)
+
+
+def test_a_resumed_search_does_not_draw_the_same_again(studies: Studies, prepared: Prepared) -> None:
+    share = {"n_estimators": IntRange(low=2, high=3), "max_features": FloatRange(low=0.1, high=1.0)}
+    for trials in (2, 3, 5):
+        request = request_of(sampler="random", pruner="none", n_trials=trials, dimensions=share)
+        StudyRunner(studies, request, prepared, None, NoProgress()).run()
+    assert len({trial.params["max_features"] for trial in result_of(studies, "s")[2]}) == 5
+
+
 def test_a_killed_search_loses_no_finished_trial(tmp_path: Path) -> None:
     code = (
         "import sys, warnings; warnings.simplefilter('ignore')\n"
@@ -313,6 +353,19 @@ def test_mistakes_are_named(studies: Studies, prepared: Prepared, tmp_path: Path
     StudyRunner(studies, request_of(name="one", n_trials=1), prepared, None, NoProgress()).run()
     with pytest.raises(BadInput, match="exists with objectives"):
         StudyRunner(studies, request_of(name="one", objectives=("accuracy", "f1")), prepared, None, NoProgress()).run()
+    others: dict[str, dict[str, object]] = {
+        "objectives": {"objectives": ("f1",)},
+        "space": {"space": "gradient_boosting"},
+        "data.feature_service": {"data": DataSpec(feature_service="tumour_v1")},
+        "dimensions": {"n_trials": 2, "dimensions": SMALL | {"max_depth": IntRange(low=1, high=6, log=True)}},
+    }
+    for field, fields in others.items():
+        with pytest.raises(BadInput, match="'one'") as other:
+            StudyRunner(studies, request_of(name="one", **fields), prepared, None, NoProgress()).run()
+        assert other.value.field == field
+    request = result_of(studies, "one")[0]
+    assert request is not None
+    assert request.objectives == ("accuracy",), "what was refused is not what the study was asked for"
     with pytest.raises(Unreachable, match="study storage"):
         Studies(f"sqlite:///{tmp_path}/no/such/folder/optuna.db").load("x")
     began = time.monotonic()

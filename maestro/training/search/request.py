@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from maestro.core.errors import BadInput
 from maestro.core.jobs import MEMORY, DataSpec, Priority
 from maestro.core.model import Model, Name
 from maestro.training.search.spaces import Dimension, Space, space
@@ -45,7 +46,7 @@ class StudyRequest(Model):
         default="seconds", description="cost of a trial: its seconds ÷ the reference, or its dollars by the rate card"
     )
     cost_reference_s: float | None = Field(
-        default=None, gt=0, description="default: the median of the start-up trials, then frozen"
+        default=None, gt=0, le=1e9, description="default: the median of the start-up trials, then frozen"
     )
     budget_usd: float | None = Field(
         default=None,
@@ -60,7 +61,7 @@ class StudyRequest(Model):
         description="dollars that a hundredth of score is worth; the search ends when the next trial costs more",
     )
     selection_strategy: Literal["balanced", "knee", "weighted", "lexicographic"] = "balanced"
-    selection_weights: tuple[float, ...] | None = Field(
+    selection_weights: tuple[Annotated[float, Field(ge=0.0, le=1e9)], ...] | None = Field(
         default=None, min_length=1, max_length=3, description="of the objectives, for `weighted`; equal when not given"
     )
     selection_tolerance: float = Field(
@@ -81,6 +82,8 @@ class StudyRequest(Model):
             raise ValueError("value_per_point_usd needs a single objective")
         if self.selection_weights is not None and len(self.selection_weights) != len(self.objectives):
             raise ValueError("selection_weights needs one weight for each objective")
+        if self.selection_weights is not None and not sum(self.selection_weights):
+            raise ValueError("selection_weights are all 0")
         if self.cost_unit == "usd" and self.cost_reference_s is not None:
             raise ValueError("cost_reference_s is for cost_unit seconds; dollars need no reference")
         if self.backend == "local" and self.trial_cpu != 1.0:
@@ -105,3 +108,23 @@ class StudyRequest(Model):
     def storage_name(self) -> str:
         """The study's name in Optuna, apart for each tenant."""
         return self.name if self.tenant_id == "default" else f"{self.tenant_id}/{self.name}"
+
+    def check_resumes(self, earlier: StudyRequest) -> None:
+        """Refuse to go on with trials whose scores are not comparable with those to come.
+
+        Args:
+            earlier: what the trials so far were asked for by.
+
+        Raises:
+            BadInput: it searched other data, another space or for other things; the field is named.
+        """
+        for field, was, now in (
+            ("objectives", ", ".join(earlier.objectives), ", ".join(self.objectives)),
+            ("space", earlier.space, self.space),
+            ("data.feature_service", earlier.data.feature_service, self.data.feature_service),
+        ):
+            if was != now:
+                raise BadInput(
+                    f"study {self.name!r} has trials with {field} {was}, not {now}", field=field,
+                    remedy="choose another name for the study",
+                )  # fmt: skip

@@ -13,12 +13,17 @@ if TYPE_CHECKING:
     from optuna import Trial
 
 
+_WIDEST = 1e300
+"""Beyond it a range cannot be divided."""
+
 _R = TypeVar("_R", "IntRange", "FloatRange")
 
 
 def _ordered(item: _R) -> _R:
     if not item.low < item.high:
         raise ValueError("low must be below high")
+    if item.high - item.low > _WIDEST:
+        raise ValueError("low and high are too far apart")
     if item.log and item.low <= 0:
         raise ValueError("low must be above 0 on a logarithmic range")
     return item

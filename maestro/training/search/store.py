@@ -85,7 +85,7 @@ class StudyStore:
         """Submit a study; under a name that exists, resume it with what is asked for now.
 
         Raises:
-            BadInput: the space is unknown.
+            BadInput: the space is unknown, or the study has trials that are not comparable.
             Conflict: a job of it is queued or running.
             Refused: the principal may not submit.
         """
@@ -93,6 +93,7 @@ class StudyStore:
         require_tenant(by, request.tenant_id)
         space = request.search_space
         study_id = self._row(request, by)
+        self._require_comparable(study_id, request)
         job = JobRequest(
             name=request.name, tenant_id=request.tenant_id, model_type=STUDY, priority=request.priority, data=request.data,
             params={"study": request.document(), "study_id": study_id, "space": space.model_type},
@@ -216,6 +217,16 @@ class StudyStore:
         except IntegrityError:
             with self._database.read() as connection:
                 return str(connection.execute(select(studies.c.id).where(*where)).scalar_one())
+
+    def _require_comparable(self, study_id: str, request: StudyRequest) -> None:
+        told = trials.c.state.in_(("complete", "pruned"))
+        query = select(studies.c.request).where(
+            studies.c.id == study_id, select(trials.c.number).where(trials.c.study_id == studies.c.id, told).exists()
+        )
+        with self._database.read() as connection:
+            earlier = connection.execute(query).scalar()
+        if earlier is not None:
+            request.check_resumes(StudyRequest.model_validate(earlier))
 
     def _job_of_key(self, tenant: str, key: str) -> str | None:
         with self._database.read() as connection:

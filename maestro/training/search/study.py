@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from maestro.clients import optuna as adapter
 from maestro.clients import optuna_samplers as samplers
 from maestro.clients.mlflow import Tracking
@@ -31,6 +33,9 @@ from maestro.training.search.trials import Setting, Submission, Trials, runner_o
 
 if TYPE_CHECKING:
     from optuna import Study
+    from optuna.samplers import BaseSampler
+
+_TOLD = frozenset({"complete", "pruned"})
 
 
 @dataclass
@@ -63,16 +68,25 @@ class StudyRunner:
         """Run the trials that are still missing, then write the report.
 
         Raises:
-            BadInput: the space, the sampler, an objective or a parameter is wrong.
+            BadInput: the space, the sampler, an objective or a parameter is wrong, or the study has trials that are not comparable.
             Conflict: another process searches with the same money.
             Unreachable: the storage or MLflow does not answer.
         """
         request = self.request
         runner = self.processes or runner_of(request.backend)
         study = self._open()
-        worst = trial_micros(request.trial_timeout_s + runner.grace_s, request.trial_cpu)
+        worst = lost = _worst(request, runner.grace_s)
+        if (document := study.user_attrs.get(REQUEST)) is not None:
+            earlier = StudyRequest.model_validate(document)
+            known = self.studies.trials(study)
+            if any(trial.state in _TOLD for trial in known):
+                request.check_resumes(earlier)
+            if known and request.sampler != "grid":
+                # the same random numbers again would try the same again; a grid has its order by them
+                study.sampler = self._sampler(_seed_after(request.seed, len(known)))
+            lost = max(worst, _worst(earlier, runner_of(earlier.backend).grace_s))
         found = self.studies.take_over(study, tuple(request.search_space.dimensions)) if runner.outlives else []
-        self.studies.recover(study, {"cost_usd_micros": worst, "lost": True})
+        self.studies.recover(study, {"cost_usd_micros": lost, "lost": True})
         study.set_user_attr(REQUEST, request.document())
         if self.study_id is None and study.user_attrs.get(ID) is None:
             study.set_user_attr(ID, f"search-{uuid.uuid4().hex[:20]}")
@@ -102,18 +116,21 @@ class StudyRunner:
 
     def _open(self) -> Study:
         request = self.request
-        space = request.search_space
-        sampler = samplers.sampler(
-            request.sampler, seed=request.seed, grid=space.grid() if request.sampler == "grid" else None,
-            startup=max(STARTUP, min(10, request.n_trials // 3)), dimensions=space.numeric,
-            steps=request.folds,
-        )  # fmt: skip
         return self.studies.open(
             request.storage_name,
             directions(request.objectives),
-            sampler,
+            self._sampler(request.seed),
             adapter.pruner(request.pruner, steps=request.folds),
         )
+
+    def _sampler(self, seed: int) -> BaseSampler:
+        request = self.request
+        space = request.search_space
+        return samplers.sampler(
+            request.sampler, seed=seed, grid=space.grid() if request.sampler == "grid" else None,
+            startup=max(STARTUP, min(10, request.n_trials // 3)), dimensions=space.numeric,
+            steps=request.folds, objectives=len(request.objectives),
+        )  # fmt: skip
 
     def _parent_run(self, study: Study) -> tuple[str, str | None]:
         if self.tracking is None:
@@ -160,3 +177,13 @@ class StudyRunner:
             self.tracking.end_run(parent, "FINISHED")
         self.progress.update(1.0, f"{result.complete} trials completed, {result.pruned} pruned")
         return result
+
+
+def _worst(request: StudyRequest, grace_s: float) -> int:
+    """What a trial costs at most."""
+    return trial_micros(request.trial_timeout_s + grace_s, request.trial_cpu)
+
+
+def _seed_after(seed: int, trials: int) -> int:
+    """The seed of a search that goes on after so many trials."""
+    return int(np.random.SeedSequence([seed, trials]).generate_state(1)[0])

@@ -30,35 +30,55 @@ JOB = {
 }
 
 
-@pytest.fixture
-def platform(home: Path, shared_home: Home, mlflow_url: str) -> Iterator[Platform]:
+def prepared(home: Path, shared_home: Home, mlflow_url: str) -> Platform:
+    home.mkdir()
     for name in ("data", "features"):
         (home / name).symlink_to(shared_home.root / name)
-    options = Settings(home=home, mlflow_url=mlflow_url, training=TrainingSettings(poll_s=0.1, heartbeat_s=0.5))
-    platform = prepare(Home(home), options)
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name in [name for name in os.environ if name.startswith("MAESTRO_") and "_TEST_" not in name]:
+            patch.delenv(name)  # a developer's own settings
+        options = Settings(home=home, mlflow_url=mlflow_url, training=TrainingSettings(poll_s=0.1, heartbeat_s=0.5))
+        return prepare(Home(home), options)
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory, shared_home: Home, mlflow_url: str) -> Iterator[Platform]:
+    """One without a worker, for what ends at the API."""
+    platform = prepared(tmp_path_factory.mktemp("still") / "home", shared_home, mlflow_url)
     yield platform
     platform.close()
 
 
-@pytest.fixture
-def client(platform: Platform) -> TestClient:
+@pytest.fixture(scope="module")
+def working(tmp_path_factory: pytest.TempPathFactory, shared_home: Home, mlflow_url: str) -> Iterator[Platform]:
+    """One whose worker has its libraries loaded once for all tests here."""
+    platform = prepared(tmp_path_factory.mktemp("working") / "home", shared_home, mlflow_url)
+    stop = threading.Event()
+    thread = threading.Thread(target=platform.training.worker().run, args=(stop,))
+    thread.start()
+    yield platform
+    stop.set()
+    thread.join()
+    platform.close()
+
+
+def client_of(platform: Platform) -> TestClient:
     return TestClient(create_app(platform), raise_server_exceptions=False)
 
 
-@pytest.fixture
-def by(platform: Platform) -> As:
+def tokens_of(platform: Platform) -> As:
     return lambda name: {"Authorization": f"Bearer {(platform.home.keys / f'{name}.token').read_text().strip()}"}
 
 
 @pytest.fixture
-def working(platform: Platform) -> Iterator[None]:
-    stop = threading.Event()
-    worker = platform.training.worker()
-    thread = threading.Thread(target=worker.run, args=(stop,))
-    thread.start()
-    yield
-    stop.set()
-    thread.join()
+def client(platform: Platform) -> TestClient:
+    return client_of(platform)
+
+
+@pytest.fixture
+def by(platform: Platform) -> As:
+    return tokens_of(platform)
 
 
 def finished(client: TestClient, path: str, headers: dict[str, str], within_s: float = 180) -> dict[str, Any]:
@@ -74,8 +94,9 @@ def finished(client: TestClient, path: str, headers: dict[str, str], within_s: f
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 @pytest.mark.shows("A5", "A7", "A8", "B15", "B16", "B21", "B22", "D1", "D3", "D17", "L5", "N5", env="laptop")
-def test_a_job_from_submission_to_its_run(client: TestClient, by: As, working: None, platform: Platform) -> None:
-    me = by("submitter")
+def test_a_job_from_submission_to_its_run(working: Platform) -> None:
+    client, me = client_of(working), tokens_of(working)("submitter")
+    before = client.get("/ai/training/stats", headers=me).json()["by_status"].get("completed", 0)
     started = client.post("/ai/training/jobs/start", json=JOB, headers=me | {"Idempotency-Key": "k"})
     assert started.status_code == 202
     job_id = started.json()["id"]
@@ -100,9 +121,8 @@ def test_a_job_from_submission_to_its_run(client: TestClient, by: As, working: N
     assert job["model_uri"].startswith("models:/m-")
     lines = client.get(f"/ai/training/jobs/{job_id}/logs", headers=me).json()["items"]
     assert any("loaded 569 rows from tumour_v1" in line["message"] for line in lines)
-    experiments = client.get("/ai/experiments", headers=me).json()
-    assert experiments["total"] == 1
-    experiment = experiments["items"][0]["id"]
+    experiments = client.get("/ai/experiments", headers=me).json()["items"]
+    (experiment,) = (item["id"] for item in experiments if item["name"] == JOB["name"])
     summary = client.get(f"/ai/experiments/{experiment}/summary", headers=me).json()["metrics"]
     assert job["result"]["metrics"]["f1"] in [item["highest"] for item in summary if item["metric"] == "f1"]
     runs = client.get(f"/ai/experiments/{experiment}/runs", headers=me).json()["items"]
@@ -110,7 +130,7 @@ def test_a_job_from_submission_to_its_run(client: TestClient, by: As, working: N
     series = client.get(f"/ai/experiments/runs/{job['run_id']}/metrics/f1", headers=me).json()
     assert [point["value"] for point in series["points"]] == [job["result"]["metrics"]["f1"]]
     stats = client.get("/ai/training/stats", headers=me).json()
-    assert stats["by_status"]["completed"] == 1
+    assert stats["by_status"]["completed"] == before + 1
     failing = client.post("/ai/training/jobs/start", json=JOB | {"params": {"n_trees": 3}}, headers=me).json()
     failed = finished(client, f"/ai/training/jobs/{failing['id']}", me)
     assert (failed["status"], failed["error"]["field"]) == ("failed", "params.n_trees")
@@ -120,10 +140,8 @@ def test_a_job_from_submission_to_its_run(client: TestClient, by: As, working: N
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 @pytest.mark.shows("D18", env="laptop")
-def test_a_model_that_cannot_be_logged_costs_no_metric(
-    client: TestClient, by: As, working: None, mlflow_folder: Path
-) -> None:
-    me = by("submitter")
+def test_a_model_that_cannot_be_logged_costs_no_metric(working: Platform, mlflow_folder: Path) -> None:
+    client, me = client_of(working), tokens_of(working)("submitter")
     name = f"blocked-{os.getpid()}"
     experiment = client.post("/ai/experiments", json={"name": name}, headers=me).json()
     # where this experiment's models would go lies a file: the artifact store refuses every upload of one
@@ -150,10 +168,13 @@ def test_a_model_that_cannot_be_logged_costs_no_metric(
         ({"backend": "slurm"}, "backend"),
         ({"backend": "kubeflow"}, "backend"),
         ({"trial_memory": "much"}, "trial_memory"),
+        ({"sampler": "cmaes", "objectives": ["accuracy", "f1"]}, "sampler"),
+        ({"selection_weights": [-1.0]}, "selection_weights.0"),
+        ({"dimensions": {"x": {"kind": "float", "low": -1e308, "high": 1e308}}}, "dimensions.x"),
     ],
 )
 def test_a_study_for_what_is_not_here_names_the_field(
-    fields: dict[str, str], field: str, client: TestClient, by: As
+    fields: dict[str, Any], field: str, client: TestClient, by: As
 ) -> None:
     body = {"name": "s", "data": {"feature_service": "tumour_v1"}} | fields
     answer = client.post("/ai/hpo/studies/start", json=body, headers=by("submitter"))
@@ -165,13 +186,14 @@ def test_a_study_for_what_is_not_here_names_the_field(
 @pytest.mark.timeout(400)
 @pytest.mark.shows("C1", "C7", "C8", "C9", "C10", "C11", "C12", "C13", "L5", env="laptop")
 def test_a_study_runs_as_a_job_and_is_resumed(
-    client: TestClient, by: As, working: None, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+    working: Platform, postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On PostgreSQL, three trials at once."""
     storage = f"optuna_{os.getpid()}"
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         connection.execute(f'CREATE DATABASE "{storage}"'.encode())
     monkeypatch.setenv("MAESTRO_OPTUNA_URL", postgres_url.replace("/postgres?", f"/{storage}?"))
+    client, by = client_of(working), tokens_of(working)
     me = by("submitter")
     spaces = client.get("/ai/hpo/spaces", headers=me).json()
     assert spaces["forecast"]["dimensions"]["learning_rate"] == {"kind": "float", "low": 0.01, "high": 0.3, "log": True}
@@ -210,6 +232,8 @@ def test_a_study_runs_as_a_job_and_is_resumed(
     page = client.get(f"/ai/hpo/studies/{study_id}/report", headers=me)
     assert page.headers["content-type"].startswith("text/html")
     assert "<h1>Study depth</h1>" in page.text
+    other = client.post("/ai/hpo/studies/start", json=study | {"objectives": ["f1"]}, headers=me)
+    assert (other.status_code, other.json()["field"]) == (422, "objectives"), "its trials are not comparable"
     assert client.post("/ai/hpo/studies/start", json=study | {"n_trials": 6}, headers=me).status_code == 202
     assert finished(client, f"/ai/hpo/studies/{study_id}", me)["trials"] == 6
     assert client.post(f"/ai/hpo/studies/{study_id}/train", json={}, headers=by("reviewer")).status_code == 403

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from maestro.core.jobs import Resources
 from maestro.training.backends import Attempt, LocalBackend, Phase
+from maestro.training.backends.processes import FreshProcess, WarmProcess
 from maestro.training.signals import parse
 from tests.training.conftest import request_for
 from tests.training.test_backends import is_running
@@ -87,6 +89,17 @@ def test_a_copy_runs_the_attempt_with_its_own_environment(
         assert f"MLflow at {attempt.environment['MLFLOW_TRACKING_URI']}" in problem["detail"]
         assert not any("mk_secret" in str(fields) for _, fields in kinds)
         warm.forget(attempt.handle)
+
+
+def test_a_study_is_a_copy_however_many_cores_its_trials_need(warm: LocalBackend, tmp_path: Path, silent: str) -> None:
+    attempt = attempt_of(tmp_path, "job-3", silent)
+    for model_type, kind in (("study", WarmProcess), ("classifier", FreshProcess)):
+        request = request_for(model_type=model_type, resources=Resources(cpu=3))
+        asked = attempt.model_copy(update={"request": request, "job_id": model_type})
+        warm.submit(asked)
+        assert type(warm._groups[asked.handle].workers[0].process) is kind
+        warm.cancel(asked.handle)
+        warm.forget(asked.handle)
 
 
 def test_a_running_copy_is_cancelled(warm: LocalBackend, tmp_path: Path, silent: str) -> None:

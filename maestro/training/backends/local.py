@@ -20,6 +20,7 @@ _SECRETS = ("MAESTRO_API_KEY", "MAESTRO_DATABASE_URL", "MAESTRO_NOTIFY")
 _GRACE_S = 3.0
 _USER_ERRORS = frozenset({0, 2, 4, None})
 """Exit statuses after which starting again would change nothing."""
+_STUDY = "study"
 _CHILD = (sys.executable, "-m", "maestro.training.child")
 
 
@@ -170,7 +171,9 @@ class LocalBackend:
             self._nursery = None
 
     def _process(self, attempt: Attempt, command: Sequence[str], environment: dict[str, str], output: Path) -> Process:
-        alone = attempt.request.workers == 1 and attempt.request.resources.cpu < 2
+        request = attempt.request
+        # a copy has the threads of one core; a study's cores are those of its trials, which are processes of their own
+        alone = request.workers == 1 and (request.resources.cpu < 2 or request.model_type == _STUDY)
         if self._nursery is not None and self._nursery.is_alive and alone and not attempt.command:
             return self._nursery.start(attempt.handle, attempt.folder, environment, output)
         return FreshProcess(command, environment, output)

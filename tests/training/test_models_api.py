@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi.testclient import TestClient
 
 from maestro.clients.mlflow import Tracking
 from maestro.lifecycle.composition import Platform
 from maestro.training.examples.series import write_co2
-from tests.training.test_api import As, by, client, finished, platform, working
+from tests.training.test_api import client_of, finished, tokens_of, working
 
-__all__ = ["by", "client", "platform", "working"]
+__all__ = ["working"]
 
 COMMAND = (
     "import json,os,pandas as pd\n"
@@ -33,11 +32,10 @@ def _users_code(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-@pytest.mark.usefixtures("_users_code", "working")
+@pytest.mark.usefixtures("_users_code")
 @pytest.mark.shows("B4", "B11", "B15", "B22", "B23", "B24", "D11", "D13", "L5", env="laptop")
-def test_every_kind_of_training_is_a_job(
-    client: TestClient, by: As, platform: Platform, mlflow_url: str, tmp_path: Path
-) -> None:
+def test_every_kind_of_training_is_a_job(working: Platform, mlflow_url: str, tmp_path: Path) -> None:
+    client, by = client_of(working), tokens_of(working)
     me = by("submitter")
     write_co2(tmp_path / "co2.parquet")
     tumour = {"feature_service": "tumour_v1"}

@@ -253,69 +253,6 @@ def test_a_row_that_ends_the_connection_takes_nobody_with_it(begun: bytes) -> No
     assert [outcome.prediction.values for outcome in found[:5] + found[6:]] == [[float(n)] for n in range(8) if n != 5]
 
 
-BROKEN = [
-    (500, b'{"error": "caf\xe9"}'),
-    (500, b"[" * 100_000),
-    (400, b'"\xe9"'),
-    (200, b'{"outputs": [{"shape": [1], "datatype": "BYTES", "data": ["caf\xe9"]}]}'),
-    (200, b"[" * 100_000),
-    (200, b'{"outputs": [{"shape": [1], "datatype": "BYTES", "data": "x"}]}'),
-    (200, b'{"outputs": [{"shape": [1, 0], "datatype": "FP64", "data": [1]}]}'),
-    (200, b'{"outputs": [{"shape": [2, 2], "datatype": "FP64", "data": [1, 2, 3]}]}'),
-    (200, b'{"outputs": [{"shape": [2, 2], "datatype": "FP64", "data": [[1, 2], 3]}]}'),
-    (200, b'{"outputs": [{"shape": [2, 2], "datatype": "FP64", "data": [[1, 2], [3]]}]}'),
-    (200, b'{"outputs": [{"shape": [1e400], "datatype": "FP64", "data": [1]}]}'),
-]
-
-
-@pytest.mark.parametrize(("status", "said"), BROKEN)
-@pytest.mark.parametrize("rows", [1, 2])
-def test_whatever_a_node_says_its_callers_hear_of_it(status: int, said: bytes, rows: int) -> None:
-    model = RemoteModel()
-
-    async def broken(runner: RemoteRunner) -> Any:
-        model.fault = lambda rows: http(status, said)
-        calls = [numbers(*[[1.0, 1.0]] * rows)] * 3
-        return await asyncio.wait_for(outcomes(runner, calls), 4)
-
-    found = asked(model, broken, timeout_s=3.0)
-    kind = BadInput if status == 400 else ModelFailed
-    assert [type(outcome) for outcome in found] == [kind] * 3
-
-
-def test_a_node_without_the_model_has_failed_and_no_row_is_at_fault() -> None:
-    model = RemoteModel()
-
-    async def missing(runner: RemoteRunner) -> Any:
-        model.fault = lambda rows: http(404, {"error": "no model m"})
-        return await outcomes(runner, [numbers([1.0, 1.0])] * 2), runner.breaker.state.name
-
-    found, state = asked(model, missing, breaker=Breaker(volume=2, share=0.5))
-    assert [type(outcome) for outcome in found] == [ModelFailed] * 2
-    assert state == "OPEN"
-
-
-@pytest.mark.parametrize(
-    "table",
-    [
-        Table(matrix=np.array([[1.0, np.nan]]), where="inputs[0]"),
-        Table(matrix=np.array([[1.0, np.inf]]), where="inputs[0]"),
-        Table(rows=[[1, 10**400]], where="inputs[0]"),
-        Table(records=[{"a": 10**400}], where="inputs[0]"),
-        Table(records=[{"a": np.inf}], where="inputs[0]"),
-    ],
-)
-def test_numbers_that_cannot_be_said_are_the_rows_fault(table: Table) -> None:
-    async def repeated(runner: RemoteRunner) -> Any:
-        return await outcomes(runner, [Call(table)] * 5), runner.breaker.state.name
-
-    found, state = asked(RemoteModel(), repeated, breaker=Breaker(volume=2, share=0.5))
-    for outcome in found:
-        assert isinstance(outcome, BadInput)
-        assert outcome.field == "inputs[0]"
-    assert state == "CLOSED", "a caller cannot close a node to the others"
-
-
 def test_a_node_in_passing_trouble_is_offered_larger_batches_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote_batches, "CALM_S", 0.05)
     model = RemoteModel()

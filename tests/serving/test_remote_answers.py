@@ -1,0 +1,56 @@
+"""What remote nodes say, however wrong: whoever asked hears of it, and the fault is laid where it belongs."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from maestro.core.errors import BadInput
+from maestro.serving.breaker import Breaker
+from maestro.serving.graph.remote import RemoteRunner
+from maestro.serving.runtimes._base import ModelFailed
+from tests.serving.remote_model import RemoteModel, http
+from tests.serving.test_remote_batches import asked, numbers, outcomes
+
+BROKEN = [
+    (500, b'{"error": "caf\xe9"}'),
+    (500, b"[" * 100_000),
+    (400, b'"\xe9"'),
+    (200, b'{"outputs": [{"shape": [1], "datatype": "BYTES", "data": ["caf\xe9"]}]}'),
+    (200, b"[" * 100_000),
+    (200, b'{"outputs": [{"shape": [1], "datatype": "BYTES", "data": "x"}]}'),
+    (200, b'{"outputs": [{"shape": [1, 0], "datatype": "FP64", "data": [1]}]}'),
+    (200, b'{"outputs": [{"shape": [2, 2], "datatype": "FP64", "data": [1, 2, 3]}]}'),
+    (200, b'{"outputs": [{"shape": [2, 2], "datatype": "FP64", "data": [[1, 2], 3]}]}'),
+    (200, b'{"outputs": [{"shape": [2, 2], "datatype": "FP64", "data": [[1, 2], [3]]}]}'),
+    (200, b'{"outputs": [{"shape": [1e400], "datatype": "FP64", "data": [1]}]}'),
+]
+
+
+@pytest.mark.parametrize(("status", "said"), BROKEN)
+@pytest.mark.parametrize("rows", [1, 2])
+def test_whatever_a_node_says_its_callers_hear_of_it(status: int, said: bytes, rows: int) -> None:
+    model = RemoteModel()
+
+    async def broken(runner: RemoteRunner) -> Any:
+        model.fault = lambda rows: http(status, said)
+        calls = [numbers(*[[1.0, 1.0]] * rows)] * 3
+        return await asyncio.wait_for(outcomes(runner, calls), 4)
+
+    found = asked(model, broken, timeout_s=3.0)
+    kind = BadInput if status == 400 else ModelFailed
+    assert [type(outcome) for outcome in found] == [kind] * 3
+
+
+def test_a_node_without_the_model_has_failed_and_no_row_is_at_fault() -> None:
+    model = RemoteModel()
+
+    async def missing(runner: RemoteRunner) -> Any:
+        model.fault = lambda rows: http(404, {"error": "no model m"})
+        return await outcomes(runner, [numbers([1.0, 1.0])] * 2), runner.breaker.state.name
+
+    found, state = asked(model, missing, breaker=Breaker(volume=2, share=0.5))
+    assert [type(outcome) for outcome in found] == [ModelFailed] * 2
+    assert state == "OPEN"

@@ -215,7 +215,11 @@ def small_request(name: str, trials: int, **fields: Any) -> StudyRequest:
 
 
 def alone(url: str, name: str, trials: int, workers: int) -> float:
-    """Wall seconds of plain Optuna: as many processes as workers, libraries loaded before the clock starts."""
+    """Wall seconds of plain Optuna: as many processes as workers, tables made and libraries loaded before the clock starts."""
+    from optuna.storages import RDBStorage
+
+    # processes that make the tables at once fail each other
+    RDBStorage(url).engine.dispose()
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", _OBJECTIVE, url, name, str(trials), str(seed)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
@@ -229,6 +233,8 @@ def alone(url: str, name: str, trials: int, workers: int) -> float:
     began = time.perf_counter()
     for process in processes:
         process.communicate("go\n")
+    if failed := [process.returncode for process in processes if process.returncode]:
+        raise RuntimeError(f"workers of plain Optuna ended with {failed}")
     return time.perf_counter() - began
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,30 +42,13 @@ def _pictures() -> tuple[Any, np.ndarray, np.ndarray]:
 
 
 def ddp(group: Group) -> tuple[float, float]:
-    """By our own fitting, after one step of a copy: the first optimiser of a process imports for seconds."""
-    from copy import deepcopy
-
-    from torch import nn
-
-    from maestro.training.models.torch_fit import Fitting, fit_module, join, leave
-
-    network, images, labels = _pictures()
-    losses: list[float] = []
-
-    def loss(module: Any, inputs: Any, targets: Any) -> Any:
-        return nn.functional.cross_entropy(module(inputs), targets)
+    """By our own fitting."""
+    from maestro.training.models.torch_fit import join, leave
 
     join(group, "cpu")
-    fit_module(deepcopy(network), images[:BATCH], labels[:BATCH], loss, Fitting(1, BATCH, 0.001), group)
-    exchange_barrier(group)
-    began = time.perf_counter()
-    fit_module(
-        network, images, labels, loss, Fitting(EPOCHS, BATCH, 0.001), group,
-        told=lambda epoch, mean, seconds: losses.append(mean),
-    )  # fmt: skip
-    seconds = time.perf_counter() - began
+    found = _fitted(_pictures(), BATCH, group, lambda: exchange_barrier(group))
     leave(group)
-    return seconds, losses[-1]
+    return found
 
 
 def apart(group: Group, *, shared: bool) -> tuple[float, float]:
@@ -74,36 +58,46 @@ def apart(group: Group, *, shared: bool) -> tuple[float, float]:
         group: who starts together.
         shared: whether each takes its share of every batch, as DDP does; otherwise each does the whole work of one.
     """
+    from maestro.training.distribution import ALONE
+
+    pictures, batch = _pictures(), BATCH
+    if shared:
+        network, images, labels = pictures
+        mine = slice(group.rank, None, group.world)
+        pictures, batch = (network, images[mine], labels[mine]), BATCH // group.world
+    seconds, loss = _fitted(pictures, batch, ALONE, lambda: exchange(group, "ready"))
+    # the slower of them is the time of both
+    return max(exchange(group, seconds)), loss
+
+
+def _fitted(
+    pictures: tuple[Any, np.ndarray, np.ndarray], batch: int, group: Group, ready: Callable[[], object]
+) -> tuple[float, float]:
+    """Seconds and last loss, after one step of a copy: the first optimiser of a process imports for seconds.
+
+    Args:
+        ready: called between that step and the clock's start.
+    """
     from copy import deepcopy
 
     from torch import nn
 
-    from maestro.training.distribution import ALONE
     from maestro.training.models.torch_fit import Fitting, fit_module
 
-    network, images, labels = _pictures()
-    batch = BATCH
-    if shared:
-        images, labels, batch = (
-            images[group.rank :: group.world],
-            labels[group.rank :: group.world],
-            BATCH // group.world,
-        )
+    network, images, labels = pictures
     losses: list[float] = []
 
     def loss(module: Any, inputs: Any, targets: Any) -> Any:
         return nn.functional.cross_entropy(module(inputs), targets)
 
-    fit_module(deepcopy(network), images[:batch], labels[:batch], loss, Fitting(1, batch, 0.001), ALONE)
-    exchange(group, "ready")
+    fit_module(deepcopy(network), images[:batch], labels[:batch], loss, Fitting(1, batch, 0.001), group)
+    ready()
     began = time.perf_counter()
     fit_module(
-        network, images, labels, loss, Fitting(EPOCHS, batch, 0.001), ALONE,
+        network, images, labels, loss, Fitting(EPOCHS, batch, 0.001), group,
         told=lambda epoch, mean, seconds: losses.append(mean),
     )  # fmt: skip
-    seconds = time.perf_counter() - began
-    # the slower of them is the time of both
-    return max(exchange(group, seconds)), losses[-1]
+    return time.perf_counter() - began, losses[-1]
 
 
 def ddp_by_hand(group: Group) -> tuple[float, float]:

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,8 +18,7 @@ from fastapi.testclient import TestClient
 from maestro.clients.home import Home
 from maestro.clients.kubernetes.objects import Cluster, Ref
 from maestro.clients.optuna import Studies
-from maestro.core.settings import Settings, TrainingSettings, settings
-from maestro.lifecycle.bootstrap import prepare
+from maestro.core.settings import settings
 from maestro.lifecycle.composition import Platform
 from maestro.training.search.result import result_of
 from maestro.training.search.scoring import trial_micros
@@ -28,7 +26,7 @@ from tests.cluster.platform_stage import until
 from tests.cluster.pod_player import PodPlayer, pod_player
 from tests.cluster.test_control_training import place  # noqa: F401 - a fixture
 from tests.training.conftest import mlflow_folder, mlflow_url, shared_home  # noqa: F401 - fixtures
-from tests.training.test_api import As, client_of, finished, tokens_of
+from tests.training.test_api import As, at_work, client_of, finished, prepared_by_settings, tokens_of
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 
@@ -55,10 +53,7 @@ def in_cluster(place: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:  
 @pytest.fixture
 def platform(home: Path, shared_home: Home, mlflow_url: str) -> Iterator[Platform]:  # noqa: F811
     """One whose worker offers what these tests' settings name."""
-    for name in ("data", "features"):
-        (home / name).symlink_to(shared_home.root / name)
-    options = Settings(home=home, mlflow_url=mlflow_url, training=TrainingSettings(poll_s=0.1, heartbeat_s=0.5))
-    platform = prepare(Home(home), options)
+    platform = prepared_by_settings(home, shared_home, mlflow_url)
     yield platform
     platform.close()
 
@@ -75,12 +70,8 @@ def by(platform: Platform) -> As:
 
 @pytest.fixture
 def working(platform: Platform) -> Iterator[None]:
-    stop = threading.Event()
-    thread = threading.Thread(target=platform.training.worker().run, args=(stop,))
-    thread.start()
-    yield
-    stop.set()
-    thread.join()
+    with at_work(platform):
+        yield
 
 
 @pytest.fixture

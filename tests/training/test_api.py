@@ -8,6 +8,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +33,30 @@ JOB = {
 
 def prepared(home: Path, shared_home: Home, mlflow_url: str) -> Platform:
     home.mkdir()
-    for name in ("data", "features"):
-        (home / name).symlink_to(shared_home.root / name)
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for name in [name for name in os.environ if name.startswith("MAESTRO_") and "_TEST_" not in name]:
             patch.delenv(name)  # a developer's own settings
-        options = Settings(home=home, mlflow_url=mlflow_url, training=TrainingSettings(poll_s=0.1, heartbeat_s=0.5))
-        return prepare(Home(home), options)
+        return prepared_by_settings(home, shared_home, mlflow_url)
+
+
+def prepared_by_settings(home: Path, shared_home: Home, mlflow_url: str) -> Platform:
+    """As the environment says."""
+    for name in ("data", "features"):
+        (home / name).symlink_to(shared_home.root / name)
+    options = Settings(home=home, mlflow_url=mlflow_url, training=TrainingSettings(poll_s=0.1, heartbeat_s=0.5))
+    return prepare(Home(home), options)
+
+
+@contextmanager
+def at_work(platform: Platform) -> Iterator[None]:
+    """Its worker runs."""
+    stop = threading.Event()
+    thread = threading.Thread(target=platform.training.worker().run, args=(stop,))
+    thread.start()
+    yield
+    stop.set()
+    thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -54,12 +71,8 @@ def platform(tmp_path_factory: pytest.TempPathFactory, shared_home: Home, mlflow
 def working(tmp_path_factory: pytest.TempPathFactory, shared_home: Home, mlflow_url: str) -> Iterator[Platform]:
     """One whose worker has its libraries loaded once for all tests here."""
     platform = prepared(tmp_path_factory.mktemp("working") / "home", shared_home, mlflow_url)
-    stop = threading.Event()
-    thread = threading.Thread(target=platform.training.worker().run, args=(stop,))
-    thread.start()
-    yield platform
-    stop.set()
-    thread.join()
+    with at_work(platform):
+        yield platform
     platform.close()
 
 

@@ -155,7 +155,7 @@ class InCluster:
             return server.get(service, entities)
 
     def equipped(self, service: str, callers: Sequence[Caller]) -> Sequence[Caller]:
-        """With their features: model servers in a cluster look nothing up, so callers ask the feature server first."""
+        """With their features, looked up beforehand: on a small node that works hard a look-up in mid-request may be too slow."""
         names = self.features().info(service).features
         found = self.online(service, [caller.entity for caller in callers])
         if missing := sum(row[name] is None for row in found for name in names):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from threading import Event
+from threading import Event, Timer
 
 import pytest
 
@@ -21,6 +21,9 @@ from maestro.governance.rollouts import RolloutStatus, Step
 from maestro.serving.targets import KubernetesTarget, kubernetes_target
 from tests.cluster import stage
 from tests.governance.conftest import OPS, Kit
+
+LED_S = 180.0
+"""More than a rollout of these tests takes, and less than they may take."""
 
 MakeKit = Callable[[Database], Kit]
 
@@ -80,8 +83,14 @@ def roll_out(kit: Kit, policy: RolloutPolicy, strategy: str, **metrics: float) -
 
 
 def led(kit: Kit, rollout_id: str) -> RolloutStatus:
-    ended = kit.governance.rollouts.run(rollout_id, Event())
+    """Lead a rollout to its end; what it waits for is said, where it would wait for ever."""
+    stop = Event()
+    timer = Timer(LED_S, stop.set)
+    timer.start()
+    ended = kit.governance.rollouts.run(rollout_id, stop)
+    timer.cancel()
     assert ended is not None
+    assert not stop.is_set(), (ended.step, ended.weight, ended.state.outcome, ended.state.reason)
     return ended.status
 
 

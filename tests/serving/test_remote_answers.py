@@ -25,6 +25,10 @@ BROKEN = [
     (200, b'{"outputs": [{"shape": [2, 2], "datatype": "FP64", "data": [1, 2, 3]}]}'),
     (200, b'{"outputs": [{"shape": [2, 2], "datatype": "FP64", "data": [[1, 2], 3]}]}'),
     (200, b'{"outputs": [{"shape": [2, 2], "datatype": "FP64", "data": [[1, 2], [3]]}]}'),
+    (200, b'{"outputs": [{"shape": [1], "datatype": "INT64", "data": [18446744073709551616]}]}'),
+    (200, b'{"outputs": [{"shape": [1], "datatype": "INT64", "data": [-9223372036854775809]}]}'),
+    (200, b'{"outputs": [{"shape": [1, 2], "datatype": "INT64", "data": [[1, [{"a": 18446744073709551616}]]]}]}'),
+    (200, b'{"outputs": [{"shape": [1], "datatype": "FP64", "data": [[1, %s1%s]]}]}' % (b"[" * 50, b"]" * 50)),
     (200, b'{"outputs": [{"shape": [1e400], "datatype": "FP64", "data": [1]}]}'),
 ]
 
@@ -42,6 +46,13 @@ def test_whatever_a_node_says_its_callers_hear_of_it(status: int, said: bytes, r
     found = asked(model, broken, timeout_s=3.0)
     kind = BadInput if status == 400 else ModelFailed
     assert [type(outcome) for outcome in found] == [kind] * 3
+
+
+@pytest.mark.parametrize("most", [2**64 - 1, -(2**63)])
+def test_whole_numbers_of_64_bits_are_handed_on(most: int) -> None:
+    model = RemoteModel(shape=lambda values: ("INT64", [most for _ in values]))
+    found = asked(model, lambda runner: outcomes(runner, [numbers([1.0, 1.0])] * 2))
+    assert [outcome.prediction.values for outcome in found] == [[most]] * 2
 
 
 def test_a_node_without_the_model_has_failed_and_no_row_is_at_fault() -> None:

@@ -13,6 +13,12 @@ from maestro.serving.runtimes._base import ModelFailed
 REFUSALS = (400, 413, 422)
 """Statuses that say that the rows are at fault. 404 does not: that server lacks the model, and no rows would please it."""
 
+_WHOLE = range(-(2**63), 2**64)
+"""What INT64 and UINT64 hold; JSON's digits know no end, and nothing behind this server takes more."""
+_DEEPEST = 16
+"""Lists in lists, of one value."""
+_PLAIN = frozenset([float, str, bool, type(None)])
+
 _decode = msgspec.json.Decoder().decode
 
 
@@ -47,6 +53,7 @@ def told(who: str, status: int, body: bytes, rows: int) -> Told | MaestroError:
         values = _by_row(output["data"], output["shape"])
         if len(values) != rows:
             raise ValueError(f"{len(values)} answers for {rows} rows")
+        _check(values)
         version = str(document.get("model_version") or "")
         if not version.isprintable():  # it goes into a header
             raise ValueError("its model_version is not printable")
@@ -71,6 +78,21 @@ def _by_row(data: Any, shape: Any) -> list[Any]:
     if width < 1 or len(data) % width:
         raise ValueError(f"{len(data)} values are no rows of {width}")
     return [data[start : start + width] for start in range(0, len(data), width)]
+
+
+def _check(values: Any, depth: int = 0) -> None:
+    """Raise ValueError for what could not be handed on as it is."""
+    if depth > _DEEPEST:
+        raise ValueError(f"a value is more than {_DEEPEST} lists deep")
+    for value in values:
+        kind = type(value)
+        if kind in _PLAIN:
+            continue
+        if kind is int:
+            if value not in _WHOLE:
+                raise ValueError("a whole number has more than 64 bits")
+        else:
+            _check(value.values() if kind is dict else value, depth + 1)
 
 
 def _reason(body: bytes) -> str:

@@ -20,6 +20,7 @@ from maestro.serving.graph._base import Answer, Call
 from maestro.serving.graph.remote import RemoteRunner
 from maestro.serving.graph.remote_batches import MAX_ROWS
 from maestro.serving.graph.remote_http import RemoteClient
+from maestro.serving.graph.remote_tensors import Tensors, body, tensors
 from maestro.serving.runtimes._base import ModelFailed, ModelTimeout
 from maestro.serving.table import Table
 from tests.serving.remote_model import CRASH, POISON, RemoteModel, http, right, serving
@@ -108,6 +109,29 @@ def test_a_batch_is_bounded_and_large_requests_go_by_themselves() -> None:
     found = asked(model, lambda runner: outcomes(runner, calls))
     assert [len(outcome.prediction.values) for outcome in found] == [10] * 3 + [100] + [10] * 17
     assert sorted(model.sizes) == [20, 60, 60, 60, 100]
+
+
+def sized(model: RemoteModel, calls: list[Call]) -> list[int]:
+    """Rows of each request that the node got; every call must be answered."""
+    found = asked(model, lambda runner: outcomes(runner, calls))
+    assert all(isinstance(outcome, Answer) for outcome in found), found
+    return sorted(model.sizes)
+
+
+def test_a_batch_of_wide_rows_is_bounded_by_its_bytes() -> None:
+    wide = [float(number) for number in range(10_000)]
+    assert sized(RemoteModel(), [numbers(wide) for _ in range(10)]) == [2, 4, 4]
+
+
+def test_a_batch_of_long_texts_is_bounded_by_its_bytes_and_a_larger_request_goes_alone() -> None:
+    long, larger = Call(Table(records=[{"a": "x" * 50_000}])), Call(Table(records=[{"a": "y" * 400_000}]))
+    assert sized(RemoteModel(), [long] * 4 + [larger] + [long] * 4) == [1, 2, 3, 3]
+
+
+def test_what_a_tensors_values_can_take_is_not_told_too_low() -> None:
+    table = Table(records=[{"a": "\x01\ud7ff\U0001f600", "b": -1.2345678901234567e-300, "c": True, "d": None}] * 3)
+    sent = tensors(table)
+    assert len(body([sent])) - len(body([Tensors(sent.columns, 3, ([], [], [], []))])) <= sent.most_bytes
 
 
 def test_a_lone_request_goes_at_once() -> None:

@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 MAX_ROWS = 64
 """In one batch; a model on the other side answers as many in one go."""
+MAX_BYTES = 2**20
+"""In one batch, as its tensors tell it: a few wide rows, or long texts, are as much work as many others. A request that is larger goes alone."""
 CALM_S = 60.0
 """After which a node that took only smaller batches is offered larger ones again: it may have been in trouble of another kind."""
 
@@ -74,13 +76,15 @@ class _Batch:
     key: Key
     parts: list[Part] = field(default_factory=list)
     rows: int = 0
+    size: int = 0
     task: asyncio.Task[None] | None = None
     timer: asyncio.TimerHandle | None = None
 
-    def add(self, part: Part) -> None:
+    def add(self, part: Part, size: int) -> None:
         part.batch = self
         self.parts.append(part)
         self.rows += part.tensors.rows
+        self.size += size
 
 
 @dataclass(slots=True, eq=False)
@@ -123,15 +127,15 @@ class RemoteBatches:
     def add(self, part: Part) -> None:
         """Send it on, alone or with others; its `done` is called later, never from here."""
         key = (part.tensors.columns, part.parent, part.aside)
-        rows, limit = part.tensors.rows, self._limit
+        rows, limit, size = part.tensors.rows, self._limit, part.tensors.most_bytes
         batch = self._open.get(key)
-        if batch is None or batch.rows + rows > limit:
+        if batch is None or batch.rows + rows > limit or batch.size + size > MAX_BYTES:
             batch = _Batch(key)
-            if 0 < rows < limit:
+            if 0 < rows < limit and size < MAX_BYTES:
                 self._open[key] = batch
-            self._start(batch, part)
+            self._start(batch, part, size)
         else:
-            batch.add(part)
+            batch.add(part, size)
 
     def drop(self, part: Part) -> None:
         """Its caller has gone; what nobody waits for any more is not asked to its end."""
@@ -142,8 +146,8 @@ class RemoteBatches:
         if batch is not None and all(each.ended for each in batch.parts):
             self._abandon(batch)
 
-    def _start(self, batch: _Batch, first: Part) -> None:
-        batch.add(first)
+    def _start(self, batch: _Batch, first: Part, size: int = 0) -> None:
+        batch.add(first, size)
         loop = asyncio.get_running_loop()
         batch.timer = loop.call_at(first.deadline, self._late, batch)
         batch.task = task = loop.create_task(self._ask(batch))

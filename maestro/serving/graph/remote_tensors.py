@@ -15,6 +15,11 @@ from maestro.serving.table import Table
 
 _encode = msgspec.json.Encoder().encode
 
+_NUMBER = 25
+"""Bytes of the longest FP64 in JSON, and a comma."""
+_CHARACTER = 6
+"""Bytes of the longest character in JSON: an escaped one."""
+
 Column = tuple[str, str, int]
 """A tensor but for its rows: name, datatype, width."""
 
@@ -32,6 +37,16 @@ class Tensors:
     columns: tuple[Column, ...]
     rows: int
     data: tuple[list[Any], ...]
+
+    @property
+    def most_bytes(self) -> int:
+        """How large the values can be as JSON, roughly and not too low; whole numbers are taken for no longer than others."""
+        most = 0
+        for (_, datatype, width), values in zip(self.columns, self.data, strict=True):
+            most += _NUMBER * width * self.rows
+            if datatype == "BYTES":
+                most += _CHARACTER * sum(len(value) for value in values if isinstance(value, str))
+        return most
 
 
 def positional(width: int, rows: int, values: list[Any]) -> Tensors:

@@ -67,6 +67,7 @@ class Studies:
             with quiet(), self._translated():
                 from optuna.storages import RDBStorage, get_storage
 
+                from maestro.clients.optuna_places import Places
                 from maestro.clients.optuna_storage import OwnTrials
 
                 options = (
@@ -75,7 +76,7 @@ class Studies:
                 database = RDBStorage(self.url, engine_kwargs=options)
                 if self.url.startswith("sqlite"):
                     _quicken(database.engine)
-                self._storage = OwnTrials(get_storage(database), {OWNER: self._owner})
+                self._storage = OwnTrials(get_storage(database), {OWNER: self._owner}, Places(database.engine))
         return self._storage
 
     def open(self, name: str, directions: Sequence[str], sampler: BaseSampler, pruner: BasePruner) -> Study:
@@ -193,17 +194,35 @@ class Studies:
             return False
         return is_alive(process)
 
-    def ask(self, study: Study, suggest: Callable[[Trial], dict[str, Any]]) -> tuple[Trial, dict[str, Any]]:
+    def ask(
+        self,
+        study: Study,
+        suggest: Callable[[Trial], dict[str, Any]],
+        *,
+        at_most: int | None = None,
+        attributes: Mapping[str, Any] | None = None,
+    ) -> tuple[Trial, dict[str, Any]]:
         """A new trial of this process, and the parameters that it tries.
+
+        Args:
+            study: the study.
+            suggest: asks the trial for its parameters.
+            at_most: how many trials of all processes may run or have run to an end that counts; None is no limit.
+            attributes: what the trial is to carry from its beginning.
 
         Raises:
             BadInput: a dimension cannot be searched, or was searched in another way before.
+            Full: so many trials there are already.
         """
+        carried = {OWNER: self._owner} | dict(attributes or {})
         with quiet(), self._translated():
-            trial = study.ask()
-            if trial.user_attrs.get(OWNER) != self._owner:
-                # it was queued, or the storage is not ours
-                trial.set_user_attr(OWNER, self._owner)
+            asking = getattr(self.storage, "asking", None)
+            with asking(study._study_id, at_most, carried) if asking is not None else contextlib.nullcontext():
+                trial = study.ask()
+            for key, value in carried.items():
+                if trial.user_attrs.get(key) != value:
+                    # it was queued, or the storage is not ours
+                    trial.set_user_attr(key, value)
             try:
                 return trial, suggest(trial)
             except ValueError as error:

@@ -7,15 +7,18 @@ once for each new trial.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import datetime
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
 from optuna.distributions import BaseDistribution
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from maestro.clients.optuna_places import Places
 
 
 class OwnTrials(BaseStorage):
@@ -24,11 +27,14 @@ class OwnTrials(BaseStorage):
     Args:
         inner: where everything is kept.
         attributes: user attributes of every trial that is made here, written with it in one transaction.
+        places: of the studies in it, where their trials are counted.
     """
 
-    def __init__(self, inner: BaseStorage, attributes: dict[str, Any]) -> None:
+    def __init__(self, inner: BaseStorage, attributes: dict[str, Any], places: Places | None = None) -> None:
         self._inner = inner
         self._attributes = attributes
+        self._places = places
+        self._asked: tuple[int, int] | None = None
         self._trials: dict[int, dict[int, FrozenTrial]] = {}
         self._study_of: dict[int, int] = {}
 
@@ -37,10 +43,29 @@ class OwnTrials(BaseStorage):
         self._trials.clear()
         self._study_of.clear()
 
+    @contextlib.contextmanager
+    def asking(self, study_id: int, at_most: int | None, attributes: Mapping[str, Any]) -> Iterator[None]:
+        """Let a trial that is begun inside take one of `at_most` places of its study (None: it needs none), and carry these attributes, too."""
+        before = self._attributes
+        self._asked = (study_id, at_most) if at_most is not None else None
+        self._attributes = before | dict(attributes)
+        try:
+            yield
+        finally:
+            self._asked, self._attributes = None, before
+
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
-        """A new trial, with this storage's attributes where it runs at once."""
-        template = template_trial or create_trial(state=TrialState.RUNNING, user_attrs=self._attributes)
-        trial_id = self._inner.create_new_trial(study_id, template)
+        """A new trial, with this storage's attributes where it runs at once.
+
+        Raises:
+            Full: it has no place.
+        """
+        if template_trial is None:
+            template = create_trial(state=TrialState.RUNNING, user_attrs=self._attributes)
+            with self._place():
+                trial_id = self._inner.create_new_trial(study_id, template)
+        else:
+            trial_id = self._inner.create_new_trial(study_id, template_trial)
         self._read(study_id)
         return trial_id
 
@@ -92,8 +117,15 @@ class OwnTrials(BaseStorage):
             trial.system_attrs = trial.system_attrs | {key: value}
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
-        """Write a state; a waiting trial that is taken is read anew, since the database says when it began."""
-        done = self._inner.set_trial_state_values(trial_id, state, values)
+        """Write a state; a waiting trial that is taken is read anew, since the database says when it began.
+
+        Raises:
+            Full: it is to run and has no place.
+        """
+        if self._asked is not None and state is TrialState.RUNNING:
+            done = self._take(trial_id)
+        else:
+            done = self._inner.set_trial_state_values(trial_id, state, values)
         if not done or not state.is_finished():
             study_id = self._study_of.get(trial_id)
             if study_id is not None:
@@ -106,6 +138,20 @@ class OwnTrials(BaseStorage):
             if values is not None:
                 trial.values = list(values)
         return done
+
+    def _place(self) -> contextlib.AbstractContextManager[None]:
+        if self._asked is None or self._places is None:
+            return contextlib.nullcontext()
+        return self._places.one_of(*self._asked)
+
+    def _take(self, trial_id: int) -> bool:
+        """Begin a waiting trial, which is this process's before anybody sees it run; False where another process was faster."""
+        with self._place():
+            if self._inner.get_trial(trial_id).state is not TrialState.WAITING:
+                return False
+            for key, value in self._attributes.items():
+                self._inner.set_trial_user_attr(trial_id, key, value)
+            return self._inner.set_trial_state_values(trial_id, TrialState.RUNNING)
 
     def _read(self, study_id: int) -> dict[int, FrozenTrial]:
         found = {trial._trial_id: trial for trial in self._inner.get_all_trials(study_id, deepcopy=False)}

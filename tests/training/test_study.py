@@ -268,7 +268,8 @@ def test_a_trial_of_a_dead_process_is_tried_again(studies: Studies, prepared: Pr
     alive = study.ask()
     alive.set_user_attr(OWNER, owner())
     assert studies.recover(study) == 1
-    StudyRunner(studies, request_of(n_trials=3), prepared, None, NoProgress()).run()
+    # the one that runs elsewhere is one of the four
+    StudyRunner(studies, request_of(n_trials=4), prepared, None, NoProgress()).run()
     trials = result_of(studies, "s")[2]
     assert [trial.state for trial in trials[:4]] == ["complete", "complete", "fail", "running"]
     assert trials[4].params == trials[2].params
@@ -338,6 +339,44 @@ def test_a_killed_search_loses_no_finished_trial(tmp_path: Path) -> None:
     assert studies.recover(study) == 1
     states = [trial.state for trial in studies.trials(study)]
     assert states == ["complete"] * 5 + ["fail", "waiting"]
+
+
+def test_searches_of_one_study_do_together_what_was_asked_for(studies: Studies, prepared: Prepared) -> None:
+    theirs = Studies(studies.url)
+
+    class Meanwhile(NoProgress):
+        """Another search of the same study ends one trial and runs a second when the first has ended."""
+
+        def update(self, fraction: float, message: str) -> None:
+            if message.startswith("trial 0"):
+                study = theirs.load("s")
+                for _ in range(2):
+                    trial, _ = theirs.ask(study, request.search_space.suggest, at_most=5)
+                theirs.tell(study, trial, "complete", [0.5], {"seconds": 0.1})
+
+    request = request_of(n_trials=5, pruner="none", sampler="random")
+    result = StudyRunner(studies, request, prepared, None, Meanwhile()).run()
+    assert result.stopped == "the trials that are left are run by another process"
+    states = [trial.state for trial in result_of(studies, "s")[2]]
+    assert sorted(states) == ["complete"] * 4 + ["running"]
+
+
+def test_a_search_makes_up_for_another_that_died_meanwhile(studies: Studies, prepared: Prepared) -> None:
+    class Meanwhile(NoProgress):
+        """Another search takes a trial when the first has ended, and dies."""
+
+        def update(self, fraction: float, message: str) -> None:
+            if message.startswith("trial 0"):
+                lost, _ = studies.ask(studies.load("s"), request.search_space.suggest)
+                lost.set_user_attr(OWNER, f"{socket.gethostname()}:999999:1")
+
+    request = request_of(n_trials=3, pruner="none", sampler="random")
+    StudyRunner(studies, request, prepared, None, Meanwhile()).run()
+    trials = result_of(studies, "s")[2]
+    assert [trial.state for trial in trials].count("complete") == 3
+    (lost,) = [trial for trial in trials if trial.state == "fail"]
+    assert lost.attributes["cost_usd_micros"] > 0
+    assert [trial.params for trial in trials].count(lost.params) == 2, "its parameters are tried again"
 
 
 def test_mistakes_are_named(studies: Studies, prepared: Prepared, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from maestro.clients.optuna import Studies, TrialInfo
+from maestro.clients.optuna_places import Full
 from maestro.clients.optuna_samplers import is_exhausted
 from maestro.core.errors import BadInput
 from maestro.core.money import from_usd
@@ -103,8 +104,8 @@ class Search:
 
     def _loop(self, pool: Trials) -> None:
         while True:
-            while self._may_start():
-                self._start(pool)
+            while self._may_start() and self._start(pool):
+                pass
             if not self._running:
                 return
             for event in pool.wait(_LOOK_S):
@@ -132,13 +133,29 @@ class Search:
             self.stopped = f"the budget is spent: {self._budget.free} micro-dollars are left, the next trial may cost {self._worst}"
         return self.stopped is None
 
-    def _start(self, pool: Trials) -> None:
-        trial, params = self._studies.ask(self._study, self._space.suggest)
+    def _start(self, pool: Trials) -> bool:
+        """Start a trial; False where all that are left are another process's, for now."""
+        try:
+            trial, params = self._studies.ask(self._study, self._space.suggest, at_most=self._request.n_trials)
+        except Full:
+            if self._given_back(pool):
+                return True
+            if not self._running:
+                self.stopped = "the trials that are left are run by another process"
+            return False
         if not self._budget.reserve(trial.number, self._worst):
             raise AssertionError("a trial was started that the budget has no room for")
         self.left -= 1
         self._running[trial.number] = _Running(trial)
         pool.start(trial.number, params, self._request.trial_timeout_s)
+        return True
+
+    def _given_back(self, pool: Trials) -> bool:
+        """Whether another search has died since and its trials are there to be tried again."""
+        if pool.outlives or self._budget.total is not None:
+            # its trials may still run, or be more than the budget has room for: both are for a search that begins
+            return False
+        return self._studies.recover(self._study, {"cost_usd_micros": self._worst, "lost": True}) > 0
 
     def _judge(self, running: _Running, step: Step) -> bool:
         """Note a step; returns whether the trial goes on."""

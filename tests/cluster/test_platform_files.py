@@ -75,6 +75,9 @@ def served(cluster: Cluster, path: str) -> bool:
 def substance(path: str) -> dict[str, object]:
     """What the objects of a file say, without status and bookkeeping."""
     found = json.loads(kubectl("get", "-f", path, "-o", "json"))
+    for body in found.get("items", [found]):
+        if body["kind"] == "PersistentVolumeClaim":
+            body["spec"].pop("volumeName", None)  # written by the binder, whenever it comes to it
     return {
         f"{body['kind']}/{body['metadata']['name']}": {
             name: value for name, value in body.items() if name not in {"metadata", "status", "subsets"}

@@ -29,6 +29,7 @@ class RemoteModel:
         delay_s: before each answer.
         most: rows in one request; more are refused.
         version: what it says it is.
+        slow: looks at the rows first: seconds more before their answer.
         fault: looks at the rows first: the bytes to be sent instead of an answer (empty bytes close the connection), or None.
         ends: the last bytes of the connection, sent instead of an answer, or None.
     """
@@ -36,6 +37,7 @@ class RemoteModel:
     delay_s: float = 0.0
     most: int = 10_000
     version: str = "3.0.0"
+    slow: Callable[[list[list[Any]]], float] = lambda rows: 0.0
     fault: Callable[[list[list[Any]]], bytes | None] = lambda rows: None
     ends: Callable[[list[list[Any]]], bytes | None] = lambda rows: None
     shape: Callable[[list[float]], tuple[str, list[Any]]] = lambda values: ("FP64", values)
@@ -60,8 +62,9 @@ class RemoteModel:
                 self.asked.append(rows)
                 self.columns.append(tuple((each["name"], each["datatype"]) for each in inputs))
                 self.parents.append(parent or None)
-                if self.delay_s:
-                    await asyncio.sleep(self.delay_s)
+                delay_s = self.delay_s + self.slow(rows)
+                if delay_s:
+                    await asyncio.sleep(delay_s)
                 last = self.ends(rows)
                 if last is not None:
                     writer.write(last)

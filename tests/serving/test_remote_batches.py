@@ -212,6 +212,33 @@ def asked_slowly(model: RemoteModel, ask: Ask, *, timeout_s: float) -> Any:
     return asked(model, slow, timeout_s=timeout_s)
 
 
+def test_a_slow_row_soon_costs_nobody_elses_answer() -> None:
+    calls = [numbers([float(number), 0.0]) for number in range(8)]
+    model = RemoteModel(slow=lambda rows: 5.0 if any(row[0] == 5.0 for row in rows) else 0.0)
+
+    async def bursts(runner: RemoteRunner) -> list[Any]:
+        return [await outcomes(runner, calls) for _ in range(5)]
+
+    found = asked(model, bursts, timeout_s=0.3)
+    late = [[number for number, outcome in enumerate(burst) if isinstance(outcome, ModelTimeout)] for burst in found]
+    assert late == [[*range(8)], [4, 5, 6, 7], [4, 5], [5], [5]]
+    assert all(isinstance(outcome, Answer | ModelTimeout) for burst in found for outcome in burst)
+
+
+def test_a_lone_request_too_late_makes_no_batch_smaller() -> None:
+    model = RemoteModel()
+
+    async def alone_and_together(runner: RemoteRunner) -> None:
+        model.delay_s = 1.0
+        await outcomes(runner, [numbers([1.0, 0.0])])
+        model.delay_s = 0.0
+        model.asked.clear()
+        await outcomes(runner, [numbers([1.0, 0.0])] * 8)
+
+    asked(model, alone_and_together, timeout_s=0.2)
+    assert model.sizes == [8]
+
+
 def test_while_all_connections_are_busy_more_gather(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote_http, "MAX_CONNECTIONS", 1)
 

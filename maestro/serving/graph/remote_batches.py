@@ -7,7 +7,8 @@ the context of another trace, a shadow's copy. Nothing else is said of a caller.
 A batch is an economy, no promise: unless every row of it has its answer, each of its requests is asked again alone, and what is counted against the node,
 its breaker or an arm is what each request got by itself; so it is when the node ends the connection, which one of the rows may have brought about. Only when it
 was asked nothing (there is no connection), or has not answered in time, do all of them fail at once. A node that refuses batches whose requests it takes one by
-one gets smaller ones for a while; one whose answers change their datatype from request to request gets none, because its answer to several could not be told
+one, or leaves a batch unanswered, gets smaller ones for a while, so that what takes it too long soon costs nobody else's answer (as Clipper backs off:
+Crankshaw et al., NSDI 2017); one whose answers change their datatype from request to request gets none, because its answer to several could not be told
 from its answer to one.
 """
 
@@ -77,6 +78,7 @@ class _Batch:
     parts: list[Part] = field(default_factory=list)
     rows: int = 0
     size: int = 0
+    sealed: bool = False
     task: asyncio.Task[None] | None = None
     timer: asyncio.TimerHandle | None = None
 
@@ -188,6 +190,7 @@ class RemoteBatches:
     def _sealed(self, batch: _Batch) -> bytes:
         """The body, now that it can be sent: nothing joins any more, and who has stopped waiting is left out."""
         self._close(batch)
+        batch.sealed = True
         batch.parts = [part for part in batch.parts if not part.ended] or batch.parts
         batch.rows = sum(part.tensors.rows for part in batch.parts)
         return body([part.tensors for part in batch.parts])
@@ -229,13 +232,19 @@ class RemoteBatches:
         self._limit = rows
         self._larger_at = math.inf if rows == MAX_ROWS else asyncio.get_running_loop().time() + CALM_S
 
+    def _shrink(self, rows: int) -> bool:
+        """So many were too many at once; false when fewer are sent by now."""
+        if rows > self._limit:
+            return False
+        self._limit_to(max(1, rows // 2))
+        return True
+
     def _apart(self, parts: list[Part]) -> None:
         waiting = [part for part in parts if not part.ended]
         size, rows = len(waiting), sum(part.tensors.rows for part in parts)
 
         def smaller() -> None:
-            if rows <= self._limit:
-                self._limit_to(max(1, rows // 2))
+            if self._shrink(rows):
                 log.warning(
                     "%s takes %d requests only one by one: %d rows at once for a while", self._who, size, self._limit
                 )
@@ -259,9 +268,14 @@ class RemoteBatches:
                 )
         waiting = [part.deadline for part in batch.parts if not part.ended]
         if waiting:
+            # For these it may yet come; to ask them again would press a node that is perhaps overburdened.
             batch.timer = loop.call_at(min(waiting), self._late, batch)
-        else:
-            self._abandon(batch)
+            return
+        if len(batch.parts) > 1 and batch.sealed and self._shrink(batch.rows):
+            log.warning(
+                "%s left %d requests unanswered: %d rows at once for a while", self._who, len(batch.parts), self._limit
+            )
+        self._abandon(batch)
 
     def _abandon(self, batch: _Batch) -> None:
         self._close(batch)

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from maestro.training.search.trials import Ended, Setting, Step
+from maestro.training.search.trials import Begun, Ended, Setting, Step
 
 FOLDS = 3
 TREES = (10, 18, 32, 56, 100)
@@ -131,9 +131,9 @@ class TableTrials:
         self._at[number] = ((params["trees"], params["depth"], params["leaf"], params["share"]), 0)
         self._next(number)
 
-    def resume(self, trials: Mapping[int, dict[str, Any]], timeout_s: float) -> None:
-        for number, params in trials.items():
-            self.start(number, params, timeout_s)
+    def resume(self, trials: Mapping[int, Begun]) -> None:
+        for number, begun in trials.items():
+            self.start(number, begun.params, begun.timeout_s)
 
     def answer(self, number: int, *, go: bool) -> None:
         if go:

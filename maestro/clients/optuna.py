@@ -141,12 +141,12 @@ class Studies:
             self._refresh()
             return [trial_info(trial) for trial in study.get_trials(deepcopy=False)]
 
-    def recover(self, study: Study, facts: Mapping[str, Any] | None = None) -> int:
+    def recover(self, study: Study, facts: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None) -> int:
         """Fail the trials whose process is gone and queue their parameters again; returns how many.
 
         Args:
             study: the study.
-            facts: what is kept of such a trial, such as what it cost at worst.
+            facts: given a trial's attributes, what is kept of it, such as what it cost at worst.
         """
         from optuna.exceptions import UpdateFinishedTrialError
         from optuna.trial import TrialState
@@ -158,8 +158,8 @@ class Studies:
                 if self._is_alive(trial):
                     continue
                 try:
-                    if facts:
-                        self.storage.set_trial_user_attr(trial._trial_id, FACTS, dict(facts))
+                    if facts is not None:
+                        self.storage.set_trial_user_attr(trial._trial_id, FACTS, dict(facts(trial.user_attrs)))
                     self.storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
                 except UpdateFinishedTrialError:
                     continue  # another process has found it, too

@@ -27,9 +27,11 @@ from maestro.core.errors import BadInput, NotFound, Unreachable
 from maestro.core.jobs import DataSpec
 from maestro.core.seams import NoProgress, Progress
 from maestro.training.pipeline.preprocess import Prepared
+from maestro.training.search.limits import LIMITS
 from maestro.training.search.processes import TrialProcesses
 from maestro.training.search.request import StudyRequest
 from maestro.training.search.result import result_of
+from maestro.training.search.scoring import trial_micros
 from maestro.training.search.spaces import FloatRange, IntRange
 from maestro.training.search.study import StudyRunner as Runner
 
@@ -226,6 +228,22 @@ def test_a_lost_trial_is_booked_at_its_worst(studies: Studies, prepared: Prepare
     result = StudyRunner(studies, shorter, prepared, None, NoProgress()).run()
     assert result.cost_usd_micros >= 42
     assert result.cost_usd_micros <= 80
+
+
+def test_a_lost_trial_is_booked_by_the_limit_that_it_was_started_with(studies: Studies, prepared: Prepared) -> None:
+    """Also when the study was resumed since by another limit, while the trial still ran."""
+    request = request_of(n_trials=1, trial_timeout_s=9.0, pruner="none")
+    StudyRunner(studies, request, prepared, None, NoProgress()).run()
+    trials = studies.load("s").get_trials()
+    assert trials[0].user_attrs[LIMITS] == {"timeout_s": 9.0, "grace_s": 1.0, "cores": 1.0}
+    running, _ = studies.ask(studies.load("s"), request.search_space.suggest, attributes=trials[0].user_attrs)
+    shorter = request.model_copy(update={"n_trials": 3, "trial_timeout_s": 2.0})
+    StudyRunner(studies, shorter, prepared, None, NoProgress()).run()
+    running.set_user_attr(OWNER, f"{socket.gethostname()}:999999:1")
+    StudyRunner(studies, shorter, prepared, None, NoProgress()).run()
+    lost = result_of(studies, "s")[2][1]
+    assert (lost.state, lost.attributes["cost_usd_micros"]) == ("fail", trial_micros(10.0))
+    assert studies.load("s").get_trials()[-1].user_attrs[LIMITS]["timeout_s"] == 2.0, "tried again, by the new limit"
 
 
 def test_a_search_ends_when_the_next_trial_is_not_worth_its_cost(studies: Studies, prepared: Prepared) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable, Iterator, Set
 from pathlib import Path
@@ -10,14 +11,23 @@ import pytest
 
 from maestro.clients.mlflow import Tracking
 from maestro.clients.mlflow_files import fetch_file
+from maestro.clients.optuna import OWNER, Studies, pruner
+from maestro.clients.optuna_samplers import sampler
 from maestro.core.errors import BadInput, NotFound
+from maestro.core.seams import NoProgress
 from maestro.training.backends import LocalBackend
 from maestro.training.models import model_type
 from maestro.training.search.frame import read_frame, write_frame
 from maestro.training.search.jobs import Origin, TrialJobs, studies_of
+from maestro.training.search.limits import Limits
 from maestro.training.search.objective import cross_validate
 from maestro.training.search.processes import TrialProcesses
-from maestro.training.search.trials import Ended, Setting, Step, Submission, Trials, runner_of, trials_of
+from maestro.training.search.request import StudyRequest
+from maestro.training.search.result import REQUEST
+from maestro.training.search.scoring import trial_micros
+from maestro.training.search.spaces import IntRange
+from maestro.training.search.study import StudyRunner
+from maestro.training.search.trials import Begun, Ended, Setting, Step, Submission, Trials, runner_of, trials_of
 from tests.training.test_trial_server import setting
 
 GOOD = {"n_estimators": 3}
@@ -134,7 +144,7 @@ def test_whoever_comes_after_a_dead_search_goes_on_with_its_jobs(
     first.start(9, ENDLESS, 60.0)
     process = backend._groups["study-1-t1-1"].workers[0].process
     second = jobs_on(backend, setting(judged=False))
-    second.resume({1: GOOD}, 60.0)
+    second.resume({1: Begun(GOOD, 60.0, 1.0)})
     assert studies_of(backend) == {"study-1": ["study-1-t1-1"]}
     assert backend._groups["study-1-t1-1"].workers[0].process is process
     end = heard(second, {1})[1][-1]
@@ -142,7 +152,7 @@ def test_whoever_comes_after_a_dead_search_goes_on_with_its_jobs(
     assert end.metrics is not None
     # the search died before it wrote the end down: a third one hears it again
     third = jobs_on(backend, setting(judged=False))
-    third.resume({1: GOOD}, 60.0)
+    third.resume({1: Begun(GOOD, 60.0, 1.0)})
     again = heard(third, {1})[1]
     assert next(event for event in again if isinstance(event, Ended)).metrics == end.metrics
     assert backend._groups["study-1-t1-1"].workers[0].process is process
@@ -152,6 +162,50 @@ def test_whoever_comes_after_a_dead_search_goes_on_with_its_jobs(
     assert studies_of(backend) == {}
     with pytest.raises(NotFound):
         fetch_file(tracking.url, frame.uri, tmp_path / "gone.parquet")
+
+
+class Impatient(TrialJobs):
+    """Bills a trial for hardly longer than its limit."""
+
+    grace_s = 0.1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("budget_usd", "goes_on"), [(1.0, True), (0.000_200, False)])
+def test_a_job_keeps_to_the_limit_and_the_cores_that_it_was_started_with(
+    budget_usd: float, goes_on: bool, tracking: Tracking, tmp_path: Path
+) -> None:
+    """Though the study is resumed by another limit, other cores and with a budget that has no room for its worst case."""
+    backend = LocalBackend()
+    of = with_timeout(setting(judged=False), 60.0)
+    run_id = tracking.start_run(tracking.experiment("trials"), "study", {})
+
+    def pool_for(request: StudyRequest) -> TrialJobs:
+        origin = Origin(request, "study-2", "human:ada", tmp_path / "trials", tracking.url)
+        return Impatient(backend, origin, tracking, run_id, every_s=0.1)
+
+    wanted = {"dimensions": {"n_estimators": IntRange(low=3, high=4)}, "n_trials": 1, "pruner": "none"}
+    began = of.request.model_copy(update=wanted)
+    studies = Studies(f"sqlite:///{tmp_path / 'optuna.db'}")
+    study = studies.open("s", ["maximize"], sampler("random", seed=0), pruner("none", steps=2))
+    study.set_user_attr(REQUEST, began.document())
+    trial, params = studies.ask(study, began.search_space.suggest, attributes=Limits.of(began, 0.1).attributes())
+    first = pool_for(began)
+    first.load(of)
+    first.start(trial.number, began.search_space.fixed | params, 60.0)
+    trial.set_user_attr(OWNER, f"{socket.gethostname()}:999999:1")
+    other = began.model_copy(update={"trial_timeout_s": 0.2, "trial_cpu": 3.0, "budget_usd": budget_usd})
+    with pool_for(other) as second:
+        runner = StudyRunner(studies, other, of.prepared, tracking, NoProgress(), None, second, study_id="study-2")
+        runner.run()
+    # where it did not go on, what it may have cost leaves no room for another
+    (found,) = studies.trials(study)
+    if goes_on:
+        wall_s = found.attributes["wall_s"]
+        assert wall_s > 0.3, "not cut to the new limit"
+        assert (found.state, found.attributes["cost_usd_micros"]) == ("complete", trial_micros(wall_s, 1.0))
+    else:
+        assert (found.state, found.attributes["cost_usd_micros"]) == ("fail", trial_micros(60.1, 1.0))
 
 
 def test_the_data_come_back_as_they_were_and_no_others_are_taken(tmp_path: Path) -> None:

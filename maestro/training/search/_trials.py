@@ -20,6 +20,15 @@ class Setting:
 
 
 @dataclass(frozen=True)
+class Begun:
+    """A trial that an earlier process started: its parameters, its own time limit and the cores that it holds."""
+
+    params: dict[str, Any]
+    timeout_s: float
+    cores: float
+
+
+@dataclass(frozen=True)
 class Step:
     """A trial has finished one more fold: the means so far and the seconds spent fitting."""
 
@@ -64,7 +73,7 @@ class Trials(Protocol):
     - where the setting says that trials are judged, each step but the last is answered. A trial that is told to end gives its Ended soon after,
       with its metrics only where it was done before it heard; whether a trial waits for its answer is the implementation's.
     - a trial is billed for no longer than its time limit and `grace_s`.
-    - where `outlives`, a trial goes on when this process ends, and `resume` with its number and parameters finds it again and starts nothing
+    - where `outlives`, a trial goes on when this process ends, and `resume` with its number and what it was begun with finds it again and starts nothing
       twice, until its Ended was followed by a further call here; elsewhere it ends with this process.
     - used from one thread.
     """
@@ -80,8 +89,8 @@ class Trials(Protocol):
         """Start a trial, which ends after `timeout_s` at the latest."""
         ...
 
-    def resume(self, trials: Mapping[int, dict[str, Any]], timeout_s: float) -> None:
-        """Go on with trials of an earlier process of this study, and end whatever else of it still runs."""
+    def resume(self, trials: Mapping[int, Begun]) -> None:
+        """Go on with trials of an earlier process of this study, each by its own limit, and end whatever else of it still runs."""
         ...
 
     def answer(self, number: int, *, go: bool) -> None:

@@ -24,7 +24,7 @@ from maestro.core.errors import MaestroError, NotFound, Unreachable
 from maestro.core.jobs import JobRequest, Resources
 from maestro.training.backends import Attempt, BackendStatus, Phase, TrainingBackend
 from maestro.training.manifests.naming import label_value
-from maestro.training.search._trials import Ended, Setting, Step
+from maestro.training.search._trials import Begun, Ended, Setting, Step
 from maestro.training.search.frame import Frame, write_frame
 from maestro.training.search.request import StudyRequest
 from maestro.training.search.trial import LOADING_S, TRIAL, TrialReport, TrialSpec, report_of
@@ -140,20 +140,17 @@ class TrialJobs:
             BadInput: the backend cannot run such a job.
             Refused: quota, policy or permission stands against it.
         """
-        self._release()
-        job = self._jobs[number] = _Job(self._attempt(number, params, timeout_s), timeout_s)
-        with self._told_when_away(number):
-            self._submit(job)
+        self._begin(number, Begun(params, timeout_s, self._origin.request.trial_cpu))
 
-    def resume(self, trials: Mapping[int, dict[str, Any]], timeout_s: float) -> None:
-        """Find the jobs of these trials again; end those of all others."""
+    def resume(self, trials: Mapping[int, Begun]) -> None:
+        """Find the jobs of these trials again, or submit them as they were; end those of all others."""
         kept = {f"{_job_id(self._origin.study_id, number)}-{_FENCE}" for number in trials}
         for handle in studies_of(self._backend).get(self._origin.study_id, ()):
             if handle not in kept:
                 log.info("ending %s, left behind by an earlier search", handle)
                 self._end(handle)
-        for number, params in trials.items():
-            self.start(number, params, timeout_s)
+        for number, begun in trials.items():
+            self._begin(number, begun)
 
     def answer(self, number: int, *, go: bool) -> None:
         """End a trial that is judged hopeless; one that is not goes on anyway."""
@@ -194,17 +191,23 @@ class TrialJobs:
                 remove_file(self._tracking, self._run_id, f"{_FOLDER}/{self._frame.uri.rpartition('/')[2]}")
         self._backend.close()
 
-    def _attempt(self, number: int, params: dict[str, Any], timeout_s: float) -> Attempt:
+    def _begin(self, number: int, begun: Begun) -> None:
+        self._release()
+        job = self._jobs[number] = _Job(self._attempt(number, begun), begun.timeout_s)
+        with self._told_when_away(number):
+            self._submit(job)
+
+    def _attempt(self, number: int, begun: Begun) -> Attempt:
         origin, request = self._origin, self._origin.request
         if self._frame is None:
             raise AssertionError("a trial was started before its data were loaded")
-        spec = TrialSpec(
-            study=request, number=number, params=params, frame=self._frame, tracking=origin.tracking
-        )  # fmt: skip
+        # the job keeps to the limit in its own copy of the study
+        own = request.model_copy(update={"trial_timeout_s": begun.timeout_s, "trial_cpu": begun.cores})
+        spec = TrialSpec(study=own, number=number, params=begun.params, frame=self._frame, tracking=origin.tracking)
         job = JobRequest(
             name=request.name, tenant_id=request.tenant_id, model_type=TRIAL, priority=request.priority, backend=request.backend,
-            data=request.data, params=spec.document(), resources=Resources(cpu=request.trial_cpu, memory=request.trial_memory),
-            timeout_s=min(7 * 86400, math.ceil(timeout_s + self.grace_s) + _WAIT_S),
+            data=request.data, params=spec.document(), resources=Resources(cpu=begun.cores, memory=request.trial_memory),
+            timeout_s=min(7 * 86400, math.ceil(begun.timeout_s + self.grace_s) + _WAIT_S),
         )  # fmt: skip
         return Attempt(
             job_id=_job_id(origin.study_id, number), attempt=_FENCE, fence=_FENCE, request=job, submitted_by=origin.submitted_by,

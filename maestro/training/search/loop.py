@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,8 @@ from maestro.decisions.cost import cost_aware_score
 from maestro.decisions.search_budget import Budget
 from maestro.decisions.search_pruning import KEEP, hopeless, outrun
 from maestro.decisions.search_stopping import StoppingRule, should_stop
-from maestro.training.search._trials import Ended, Step, Trials
+from maestro.training.search._trials import Begun, Ended, Step, Trials
+from maestro.training.search.limits import Limits, limits_in
 from maestro.training.search.recorder import Recorder
 from maestro.training.search.request import StudyRequest
 from maestro.training.search.result import REFERENCE
@@ -40,6 +41,7 @@ _LOOK_S = 0.5
 @dataclass
 class _Running:
     trial: Trial
+    limits: Limits
     steps: list[dict[str, float]] = field(default_factory=list)
     ended_early: bool = False
 
@@ -55,7 +57,8 @@ class Search:
         study: Study,
         recorder: Recorder,
         before: list[TrialInfo],
-        worst: int,
+        limits: Limits,
+        unknown: Limits,
     ) -> None:
         self.stopped: str | None = None
         done = [trial for trial in before if trial.state in {"complete", "pruned"}]
@@ -64,7 +67,8 @@ class Search:
         self._studies, self._space = studies, request.search_space
         self._count = len(done)
         self._trials = done
-        self._worst = worst
+        self._limits, self._unknown = limits, unknown
+        self._worst = limits.worst_micros
         total = from_usd(request.budget_usd) if request.budget_usd is not None else None
         self._budget = Budget(total, spent=sum(map(spent_micros, before)))
         self._sides: Any = directions(request.objectives)
@@ -82,25 +86,26 @@ class Search:
             pool.drop()
             for running in self._running.values():
                 # what is cut off is tried again when the study is resumed, and booked at its worst until then
-                self._studies.tell(
-                    self._study, running.trial, "fail", None, {"lost": True, "cost_usd_micros": self._worst}
-                )
+                self._studies.tell(self._study, running.trial, "fail", None, running.limits.lost())
             raise
 
     def _resume(self, pool: Trials, found: Sequence[Trial]) -> None:
         if not pool.outlives:
             return
         for trial in found:
-            self._running[trial.number] = _Running(trial)
-            if self._budget.reserve(trial.number, self._worst):
+            limits = limits_in(trial.user_attrs, self._unknown)
+            self._running[trial.number] = _Running(trial, limits)
+            if self._budget.reserve(trial.number, limits.worst_micros):
                 self.left -= 1
                 continue
-            # the budget has become less since: what may exceed it does not go on
-            facts = {"lost": True, "cost_usd_micros": self._worst}
-            self._studies.tell(self._study, self._running.pop(trial.number).trial, "fail", None, facts)
+            # the budget has become less since: what may exceed it does not go on, and nobody knows what it has cost
+            self._budget.spent += limits.worst_micros
+            self._studies.tell(self._study, self._running.pop(trial.number).trial, "fail", None, limits.lost())
         fixed = self._space.fixed
-        going = {number: fixed | running.trial.params for number, running in self._running.items()}
-        pool.resume(going, self._request.trial_timeout_s)
+        pool.resume({
+            number: Begun(fixed | running.trial.params, running.limits.timeout_s, running.limits.cores)
+            for number, running in self._running.items()
+        })  # fmt: skip
 
     def _loop(self, pool: Trials) -> None:
         while True:
@@ -136,7 +141,12 @@ class Search:
     def _start(self, pool: Trials) -> bool:
         """Start a trial; False where all that are left are another process's, for now."""
         try:
-            trial, params = self._studies.ask(self._study, self._space.suggest, at_most=self._request.n_trials)
+            trial, params = self._studies.ask(
+                self._study,
+                self._space.suggest,
+                at_most=self._request.n_trials,
+                attributes=self._limits.attributes(),
+            )
         except Full:
             if self._given_back(pool):
                 return True
@@ -146,8 +156,8 @@ class Search:
         if not self._budget.reserve(trial.number, self._worst):
             raise AssertionError("a trial was started that the budget has no room for")
         self.left -= 1
-        self._running[trial.number] = _Running(trial)
-        pool.start(trial.number, params, self._request.trial_timeout_s)
+        self._running[trial.number] = _Running(trial, self._limits)
+        pool.start(trial.number, params, self._limits.timeout_s)
         return True
 
     def _given_back(self, pool: Trials) -> bool:
@@ -155,7 +165,10 @@ class Search:
         if pool.outlives or self._budget.total is not None:
             # its trials may still run, or be more than the budget has room for: both are for a search that begins
             return False
-        return self._studies.recover(self._study, {"cost_usd_micros": self._worst, "lost": True}) > 0
+        return self._studies.recover(self._study, self._lost) > 0
+
+    def _lost(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
+        return limits_in(attributes, self._unknown).lost()
 
     def _judge(self, running: _Running, step: Step) -> bool:
         """Note a step; returns whether the trial goes on."""
@@ -219,7 +232,7 @@ class Search:
     def _end(self, ended: Ended) -> None:
         running = self._running.pop(ended.number)
         request = self._request
-        micros = trial_micros(ended.wall_s, request.trial_cpu)
+        micros = trial_micros(ended.wall_s, running.limits.cores)
         self._budget.settle(ended.number, micros)
         # a job whose log was not read has told its result alone
         facts: dict[str, Any] = dict(running.steps[-1] if running.steps else ended.metrics or {})

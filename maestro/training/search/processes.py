@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any, ClassVar
 
 from maestro.core.errors import Unreachable
-from maestro.training.search._trials import Ended, Setting, Step
+from maestro.training.search._trials import Begun, Ended, Setting, Step
 
 LOCAL = "local"
 """The backend whose trials are processes."""
@@ -93,10 +93,10 @@ class TrialProcesses:
         finally:
             theirs.close()
 
-    def resume(self, trials: Mapping[int, dict[str, Any]], timeout_s: float) -> None:
+    def resume(self, trials: Mapping[int, Begun]) -> None:
         """Start them: nothing of an earlier process is left."""
-        for number, params in trials.items():
-            self.start(number, params, timeout_s)
+        for number, begun in trials.items():
+            self.start(number, begun.params, begun.timeout_s)
 
     def answer(self, number: int, *, go: bool) -> None:
         """Let a judged trial go on, or end it."""

@@ -19,16 +19,13 @@ from maestro.core.errors import BadInput, Conflict
 from maestro.core.seams import Progress
 from maestro.training.naming import experiment_name
 from maestro.training.pipeline.preprocess import Prepared
+from maestro.training.search.limits import Limits, limits_in
 from maestro.training.search.loop import Search, reference_of
 from maestro.training.search.recorder import Recorder, Told
 from maestro.training.search.report import study_page
 from maestro.training.search.request import StudyRequest
 from maestro.training.search.result import ID, REFERENCE, REQUEST, RUN, StudyResult, result_from
-from maestro.training.search.scoring import (
-    STARTUP,
-    directions,
-    trial_micros,
-)
+from maestro.training.search.scoring import STARTUP, directions
 from maestro.training.search.trials import Setting, Submission, Trials, runner_of, trials_of
 
 if TYPE_CHECKING:
@@ -75,7 +72,7 @@ class StudyRunner:
         request = self.request
         runner = self.processes or runner_of(request.backend)
         study = self._open()
-        worst = lost = _worst(request, runner.grace_s)
+        limits = unknown = Limits.of(request, runner.grace_s)
         if (document := study.user_attrs.get(REQUEST)) is not None:
             earlier = StudyRequest.model_validate(document)
             known = self.studies.trials(study)
@@ -84,9 +81,10 @@ class StudyRunner:
             if known and request.sampler != "grid":
                 # the same random numbers again would try the same again; a grid has its order by them
                 study.sampler = self._sampler(_seed_after(request.seed, len(known)))
-            lost = max(worst, _worst(earlier, runner_of(earlier.backend).grace_s))
+            theirs = Limits.of(earlier, runner_of(earlier.backend).grace_s)
+            unknown = max(limits, theirs, key=lambda each: each.worst_micros)
         found = self.studies.take_over(study, tuple(request.search_space.dimensions)) if runner.outlives else []
-        self.studies.recover(study, {"cost_usd_micros": lost, "lost": True})
+        self.studies.recover(study, lambda attributes: limits_in(attributes, unknown).lost())
         study.set_user_attr(REQUEST, request.document())
         if self.study_id is None and study.user_attrs.get(ID) is None:
             study.set_user_attr(ID, f"search-{uuid.uuid4().hex[:20]}")
@@ -103,7 +101,7 @@ class StudyRunner:
                 )  # fmt: skip
             ended = [trial for trial in before if trial.state in {"complete", "pruned", "fail"}]
             recorder.resume(ended)
-            search = Search(self.studies, request, self.progress, study, recorder, ended, worst)
+            search = Search(self.studies, request, self.progress, study, recorder, ended, limits, unknown)
             if search.left > 0 or found:
                 submission = self.submission or Submission("maestro tune", Path(tempfile.gettempdir()))
                 pool = self.processes or trials_of(request, study_id, self.tracking, parent, submission)
@@ -177,11 +175,6 @@ class StudyRunner:
             self.tracking.end_run(parent, "FINISHED")
         self.progress.update(1.0, f"{result.complete} trials completed, {result.pruned} pruned")
         return result
-
-
-def _worst(request: StudyRequest, grace_s: float) -> int:
-    """What a trial costs at most."""
-    return trial_micros(request.trial_timeout_s + grace_s, request.trial_cpu)
 
 
 def _seed_after(seed: int, trials: int) -> int:

@@ -9,12 +9,12 @@ from pathlib import Path
 from maestro.clients.mlflow import Tracking
 from maestro.core.errors import BadInput
 from maestro.training.backends import backend, check_backend
-from maestro.training.search._trials import Ended, Setting, Step, Trials
+from maestro.training.search._trials import Begun, Ended, Setting, Step, Trials
 from maestro.training.search.jobs import Origin, TrialJobs
 from maestro.training.search.processes import LOCAL, TrialProcesses
 from maestro.training.search.request import StudyRequest
 
-__all__ = ["Ended", "Setting", "Step", "Submission", "Trials", "runner_of", "trials_of"]
+__all__ = ["Begun", "Ended", "Setting", "Step", "Submission", "Trials", "runner_of", "trials_of"]
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from maestro.clients.bearer import bearer
+from maestro.clients.timely_http import TimelyTransport
 from maestro.core.errors import BadInput, MaestroError, NotFound, Unreachable
 
 if TYPE_CHECKING:
@@ -30,7 +33,7 @@ class FeatureServer:
 
     Args:
         url: of the server.
-        timeout_s: how long it may be silent, in seconds.
+        timeout_s: how long one call may take in all, in seconds, whether the server is silent or slow.
         key: the file with the token by which it is asked, read at every request; without the file nothing is said.
 
     Raises:
@@ -44,8 +47,10 @@ class FeatureServer:
             raise BadInput(
                 f"{url!r} is no address of a feature server", field="feature_server", remedy="give http://HOST:PORT"
             )
-        limits = httpx.Limits(keepalive_expiry=_IDLE_S)
-        self._client = httpx.Client(base_url=self._url, timeout=timeout_s, limits=limits, trust_env=False)
+        self._timeout_s = timeout_s
+        self._client = httpx.Client(
+            base_url=self._url, timeout=timeout_s, transport=TimelyTransport(_IDLE_S), trust_env=False
+        )
 
     def get(self, feature_service: str, entity_rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """One row of features for each entity, in the order asked for; an entity that is not there has None throughout.
@@ -56,8 +61,9 @@ class FeatureServer:
             Unreachable: the server does not answer.
         """
         found: list[dict[str, Any]] = []
+        ends = time.monotonic() + self._timeout_s
         for first in range(0, len(entity_rows), BATCH):
-            found += self._batch(feature_service, entity_rows[first : first + BATCH])
+            found += self._batch(feature_service, entity_rows[first : first + BATCH], ends)
         return found
 
     def write(self, view: str, frame: pd.DataFrame) -> None:
@@ -75,7 +81,7 @@ class FeatureServer:
             for name, column in frame.items()
         }
         body = {"feature_view_name": view, "df": columns, "allow_registry_cache": False}
-        self._post("/write-to-online-store", body)
+        self._post("/write-to-online-store", body, time.monotonic() + self._timeout_s)
 
     def reach(self) -> None:
         """Ask whether it is there, which opens a connection.
@@ -83,7 +89,7 @@ class FeatureServer:
         Raises:
             Unreachable: the server does not answer.
         """
-        response = self._send("GET", "/health")
+        response = self._send("GET", "/health", None, time.monotonic() + self._timeout_s)
         if response.status_code != 200:
             raise self._unreachable(f"{response.status_code} {response.text[:300]}")
 
@@ -91,14 +97,14 @@ class FeatureServer:
         """Close the connections."""
         self._client.close()
 
-    def _batch(self, service: str, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    def _batch(self, service: str, rows: Sequence[Mapping[str, Any]], ends: float) -> list[dict[str, Any]]:
         keys = list(rows[0])
         if any(row.keys() != rows[0].keys() for row in rows):
             raise BadInput(
                 "the entity rows have different keys", field="entities", remedy="give every row the same keys"
             )
         entities = {key: [row[key] for row in rows] for key in keys}
-        answer = self._post("/get-online-features", {"feature_service": service, "entities": entities})
+        answer = self._post("/get-online-features", {"feature_service": service, "entities": entities}, ends)
         try:
             # one text for all rows that are remembered
             names = [sys.intern(name) for name in answer["metadata"]["feature_names"]]
@@ -110,8 +116,8 @@ class FeatureServer:
         except (KeyError, TypeError, ValueError) as error:
             raise self._unreachable(f"it answers in another protocol: {type(error).__name__}: {error}") from None
 
-    def _post(self, path: str, body: dict[str, Any]) -> Any:
-        response = self._send("POST", path, body)
+    def _post(self, path: str, body: dict[str, Any], ends: float) -> Any:
+        response = self._send("POST", path, body, ends)
         said = response.text[:300]
         if response.status_code == 200:
             try:
@@ -120,15 +126,18 @@ class FeatureServer:
                 raise self._unreachable(f"it answers in another protocol: {said}") from None
         raise self._refusal(response.status_code, said)
 
-    def _send(self, method: str, path: str, body: dict[str, Any] | None = None) -> httpx.Response:
-        headers = {} if self._key is None or not (token := _token(self._key)) else {"Authorization": f"Bearer {token}"}
+    def _send(self, method: str, path: str, body: dict[str, Any] | None, ends: float) -> httpx.Response:
+        headers = {} if self._key is None else _headers(self._key)
+        extensions = {"deadline": ends}
         for again in (True, False):
             try:
-                return self._client.request(method, path, json=body, headers=headers)
-            except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError) as error:
+                return self._client.request(method, path, json=body, headers=headers, extensions=extensions)
+            except httpx.ReadError as error:
                 # a connection that the server closed as it was taken up; to look up, or to write the same rows, twice changes nothing
                 if not again:
                     raise self._unreachable(_said(error)) from None
+            except httpx.TimeoutException:
+                raise self._unreachable(f"not within {self._timeout_s:g} s") from None
             except httpx.HTTPError as error:
                 raise self._unreachable(_said(error)) from None
         raise AssertionError("unreachable")  # pragma: no cover
@@ -147,21 +156,16 @@ class FeatureServer:
         )  # fmt: skip
 
 
-def _token(key: Path) -> str:
+def _headers(key: Path) -> dict[str, str]:
     try:
-        token = key.read_text(encoding="utf-8").strip()
-        if not (
-            token.isascii() and token.isprintable()
-        ):  # what cannot be said would be shown in the complaint about it
-            raise ValueError("it is not one line of ASCII")
+        return bearer(key.read_text(encoding="utf-8").strip())
     except FileNotFoundError:
-        return ""
+        return {}
     except (OSError, ValueError) as error:
         raise Unreachable(
             f"the feature server's key cannot be read: {key}: {error}", remedy="see MAESTRO_SERVING__FEATURE_KEY",
             component="feature store",
         ) from None  # fmt: skip
-    return token
 
 
 def _said(error: httpx.HTTPError) -> str:

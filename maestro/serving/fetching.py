@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 import httpx
 
+from maestro.clients.bearer import bearer
 from maestro.clients.home import Home
 from maestro.core.errors import BadInput, NotFound, Unreachable
 from maestro.core.graph import ModelNode
@@ -97,9 +98,10 @@ def fetch_version(home: Home, name: str, url: str, token: str) -> None:
 
 
 def _headers(token: str) -> dict[str, str]:
-    if not (token.isascii() and token.isprintable()):  # what cannot be said would be shown in the complaint about it
-        raise BadInput("the API key is not one line of ASCII", field="key", remedy="give the key alone")
-    return {"Authorization": f"Bearer {token}"} if token else {}
+    try:
+        return bearer(token)
+    except ValueError as error:
+        raise BadInput(f"the API key cannot be said: {error}", field="key", remedy="give the key alone") from None
 
 
 def _is_folder(name: str) -> bool:

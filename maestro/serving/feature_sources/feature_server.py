@@ -16,7 +16,7 @@ class ServedFeatures:
 
     Args:
         url: of the server.
-        timeout_s: how long it may be silent, in seconds.
+        timeout_s: how long one look-up may take, in seconds.
         key: the file with the token by which it is asked, read at every look-up; without the file nothing is said.
     """
 

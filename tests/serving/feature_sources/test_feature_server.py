@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
@@ -32,17 +33,18 @@ class Server(ThreadingHTTPServer):
         self.tokens: list[str | None] = []
         self.said: tuple[int, bytes] | None = None
         self.wait_s = 0.0
+        self.trickle: tuple[int, float] | None = None
         self.cut = 0
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Connections stay open, unless `cut` of the server says that they break."""
+    """Connections stay open, unless `cut` of the server says that they break; `trickle` says how many bytes go at once, and the seconds between."""
 
     protocol_version = "HTTP/1.1"
     server: Server
 
     def do_GET(self) -> None:
-        self._send(200, b"{}")
+        self._send(200, b"{}" + b" " * 500)
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
@@ -61,10 +63,22 @@ class Handler(BaseHTTPRequestHandler):
         self._send(*(self.server.said or (200, json.dumps(answer).encode())))
 
     def _send(self, status: int, content: bytes) -> None:
+        if self.server.trickle is not None:
+            self._trickle(status, content, *self.server.trickle)
+            return
         self.send_response(status)
         self.send_header("content-length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
+
+    def _trickle(self, status: int, content: bytes, size: int, pause_s: float) -> None:
+        head = f"HTTP/1.1 {status} So\r\ncontent-length: {len(content)}\r\n\r\n"
+        data = head.encode() + content
+        self.close_connection = True
+        with contextlib.suppress(ConnectionError):
+            for start in range(0, len(data), size):
+                self.wfile.write(data[start : start + size])
+                time.sleep(pause_s)
 
     def log_message(self, format: str, *args: Any) -> None:
         return
@@ -173,6 +187,30 @@ def test_a_silent_server_costs_its_time_and_one_that_is_gone_none(server: Server
         for ask in (lambda: gone.open("s"), lambda: gone.get("s", ids(1))):
             with pytest.raises(Unreachable, match="does not answer"):
                 ask()
+
+
+@pytest.mark.parametrize("size", [1, 60])
+def test_a_server_that_trickles_costs_no_more_than_one_that_is_silent(server: Server, size: int) -> None:
+    """In the head of its answer, and in the body: every read is in time, and the whole is not."""
+    server.trickle = (size, 0.05 if size == 1 else 0.15)
+    server.said = (200, b" " * 2000)
+    with asking(server.url, 0.3) as source:
+        for ask in (lambda: source.get("s", ids(1)), lambda: source.open("s")):
+            began = time.monotonic()
+            with pytest.raises(Unreachable, match="does not answer: not within"):
+                ask()
+            assert time.monotonic() - began < 1.5
+
+
+def test_all_requests_of_a_look_up_share_its_time(server: Server) -> None:
+    server.wait_s = 0.25
+    with asking(server.url, 1.2) as source:
+        assert len(source.get("s", ids(*range(600)))) == 600
+        began = time.monotonic()
+        with pytest.raises(Unreachable, match="not within"):
+            source.get("s", ids(*range(3500)))
+        assert time.monotonic() - began < 1.7
+        assert source.get("s", ids(2)) == [{"x": 1.0}], "and the next one has its own"
 
 
 def test_the_settings_choose(tmp_path: Path) -> None:

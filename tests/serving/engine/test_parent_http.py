@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import threading
 import time
@@ -17,6 +18,7 @@ import pytest
 
 from maestro.core.manifest import VersionManifest
 from maestro.core.principals import PrincipalRole
+from maestro.serving.swap import DRAIN_S
 from tests.serving.conftest import ENTITY, Process, Trained, Workshop, eventually, node, split
 
 pytestmark = pytest.mark.door
@@ -314,7 +316,7 @@ def test_a_model_that_needs_a_process_of_its_own_has_one_for_all_workers(
 
 
 @pytest.mark.e2e
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 @pytest.mark.shows("G5", "G8", env="laptop")
 def test_a_request_under_way_is_answered_by_its_version_however_many_swaps_pass(
     workshop: Workshop, trained: Trained, spawn: Callable[..., Process], tmp_path: Path
@@ -329,36 +331,46 @@ def test_a_request_under_way_is_answered_by_its_version_however_many_swaps_pass(
             import mlflow
 
             script.write_text(
-                "import mlflow, time\n"
+                "import mlflow, os, signal, time\n"
                 "class Slow(mlflow.pyfunc.PythonModel):\n"
                 "    def predict(self, context, model_input, params=None):\n"
-                "        time.sleep(25.0 if (model_input['x0'] > 1000).any() else 0.0)\n"
+                "        if (model_input['x0'] > 1000).any():\n"
+                "            told = []\n"
+                "            signal.signal(signal.SIGUSR1, lambda *_: told.append(True))\n"
+                "            print(f'under way in process {os.getpid()}.', flush=True)\n"
+                "            while not told:\n"
+                "                time.sleep(0.05)\n"
                 f"        return [{number}] * len(model_input)\n"
                 "mlflow.models.set_model(Slow())\n"
             )
             mlflow.pyfunc.save_model(str(folder), python_model=str(script), pip_requirements=["mlflow"])
         version = workshop.register(f"1.{number}.0", folder, trained.contract)
-        nodes.append(node(version, timeout_ms=60_000))
+        nodes.append(node(version, timeout_ms=200_000))
     workshop.graph({"a": nodes[0]}, "a")
     process = spawn(**WORKERS).wait_ready(120)
     answers: list[httpx.Response] = []
 
     def ask() -> None:
         rows = {"instances": [[2000, 15, 80, 500]]}
-        answers.append(httpx.post(f"{process.url}/predict", json=rows, trust_env=False, timeout=90))
+        answers.append(httpx.post(f"{process.url}/predict", json=rows, trust_env=False, timeout=210))
 
     thread = threading.Thread(target=ask)
     thread.start()
-    time.sleep(0.5)
+    under_way = re.compile(r"under way in process (\d+)\.")
+    eventually(lambda: under_way.search(process.log.read_text()) is not None, timeout_s=30)
+    found = under_way.search(process.log.read_text())
+    assert found is not None
     for revision, each in enumerate(nodes[1:], 2):
         workshop.graph({"a": each}, "a", revision=revision)
         eventually(
             lambda wanted=revision: (
                 httpx.get(f"{process.url}/healthz", trust_env=False).json()["models"]["m"] == wanted
             ),  # type: ignore[misc]
-            timeout_s=30,
+            timeout_s=60,
         )
+    time.sleep(DRAIN_S / 2)  # what is let go of with the swap, or soon after, would be gone
     assert not answers, "it is under way"
+    os.kill(int(found[1]), signal.SIGUSR1)
     thread.join()
     assert (answers[0].status_code, answers[0].text) == (200, '{"predictions":[0]}')
     assert answers[0].headers["x-maestro-version"] == "1.0.0"

@@ -233,7 +233,7 @@ def _request(
     """The request of a file and of the options over it."""
     document = _document(file) | _given(given)
     document["data"] = dict(document.get("data") or {}) | _given(data)
-    document["params"] = dict(document.get("params") or {}) | _params(params)
+    document["params"] = dict(document.get("params") or {}) | params_of(params)
     if _given(resources):
         document["resources"] = dict(document.get("resources") or {}) | _given(resources)
     document.setdefault("model_type", "classifier")
@@ -257,7 +257,12 @@ def _document(file: Path | None) -> dict[str, Any]:
     return document
 
 
-def _params(texts: list[str]) -> dict[str, Any]:
+def params_of(texts: list[str]) -> dict[str, Any]:
+    """Parameters given as `name=value`, each value JSON where it can be read so.
+
+    Raises:
+        BadInput: a text has no name or no value.
+    """
     found = {}
     for text in texts:
         name, sign, value = text.partition("=")

@@ -11,6 +11,8 @@ import typer
 from pydantic import ValidationError
 
 from maestro.cli.console import JsonFlag, emit, out, progress, table
+from maestro.cli.dimensions import dimensions_of
+from maestro.cli.train import params_of
 from maestro.clients.home import Home, service_url
 from maestro.core.errors import from_validation
 from maestro.core.money import format_usd
@@ -32,8 +34,24 @@ Features = Annotated[str, typer.Option("--features", help="Feature service.")]
 SpaceName = Annotated[
     str,
     typer.Option(
-        "--space", help="Search space: random_forest, gradient_boosting, logistic_regression, forecast, anomaly."
+        "--space",
+        help="random_forest, gradient_boosting, logistic_regression, forecast, anomaly; or with --dimension any kind of model, also a plugged-in one.",
     ),
+]
+Dimensions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--dimension",
+        help="What is searched, instead of the space's own ranges: depth=int:1:9, rate=float:0.001:1:log, kind=choice:a,b; may be repeated.",
+    ),
+]
+Params = Annotated[
+    list[str] | None,
+    typer.Option("--param", help="A parameter that is not searched, as name=value; may be repeated."),
+]
+Minimise = Annotated[
+    list[str] | None,
+    typer.Option("--minimise", help="An objective of a plugged-in kind of model of which less is better."),
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of sampler, folds and models.")]
 TimeBudget = Annotated[
@@ -91,11 +109,14 @@ def run(
     n_jobs: Jobs = 1,
     features: Features = "digits_v1",
     space: SpaceName = "random_forest",
+    dimension: Dimensions = None,
+    param: Params = None,
     sampler: Sampler = "tpe",
     pruner: Pruner = "median",
     objective: Annotated[
         list[str] | None, typer.Option(help="Metric to search for; up to three; `seconds` is one.")
     ] = None,
+    minimise: Minimise = None,
     cost_weight: Annotated[float, typer.Option(min=0.0, help="score − weight × seconds ÷ reference.")] = 0.0,
     cost_reference_seconds: Annotated[
         float | None, typer.Option(help="Default: the median of the first five trials.")
@@ -123,7 +144,7 @@ def run(
         cost_reference_s=cost_reference_seconds, selection_strategy=selection_strategy, timeout_s=time_budget,
         trial_timeout_s=trial_timeout, seed=seed, cost_unit=cost_unit, budget_usd=budget_usd, value_per_point_usd=value_per_point_usd,
         selection_weights=tuple(weight) if weight else None, selection_tolerance=tolerance, backend=backend, trial_cpu=trial_cpu,
-        trial_memory=trial_memory,
+        trial_memory=trial_memory, dimensions=dimensions_of(dimension), params=params_of(param or []), minimise=tuple(minimise or ()),
     )  # fmt: skip
     if submit:
         from maestro.clients.api import ApiClient

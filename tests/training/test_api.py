@@ -183,6 +183,10 @@ def test_a_model_that_cannot_be_logged_costs_no_metric(working: Platform, mlflow
         ({"trial_memory": "much"}, "trial_memory"),
         ({"sampler": "cmaes", "objectives": ["accuracy", "f1"]}, "sampler"),
         ({"selection_weights": [-1.0]}, "selection_weights.0"),
+        ({"space": "cats", "dimensions": {"x": {"kind": "int", "low": 1, "high": 2}}}, "space"),
+        ({"space": "command", "dimensions": {"x": {"kind": "int", "low": 1, "high": 2}}}, "space"),
+        ({"space": "regressor"}, "dimensions"),
+        ({"params": {"max_depth": 3}}, "params.max_depth"),
         ({"dimensions": {"x": {"kind": "float", "low": -1e308, "high": 1e308}}}, "dimensions.x"),
     ],
 )

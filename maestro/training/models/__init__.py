@@ -61,7 +61,7 @@ def model_type(name: str) -> ModelType:
     """The kind of model called `name`.
 
     Raises:
-        BadInput: there is none.
+        BadInput: there is none, or what is plugged in cannot be loaded.
 
     >>> model_type("classifier").target_metric
     'f1'
@@ -73,5 +73,12 @@ def model_type(name: str) -> ModelType:
         raise BadInput(
             f"model type {name!r} is a program, not a model", field="model_type", remedy="submit it as a job"
         )
-    factory: Callable[[], ModelType] = next(iter(entry_points(group=GROUP, name=name))).load()
-    return factory()
+    point = next(iter(entry_points(group=GROUP, name=name)))
+    try:
+        kind: ModelType = point.load()()
+    except Exception as error:  # other people's code
+        raise BadInput(
+            f"model type {name!r} ({point.value}) cannot be loaded: {type(error).__name__}: {error}",
+            field="model_type", remedy="correct or install again the package that brings it",
+        ) from error  # fmt: skip
+    return kind

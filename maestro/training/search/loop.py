@@ -71,7 +71,7 @@ class Search:
         self._worst = limits.worst_micros
         total = from_usd(request.budget_usd) if request.budget_usd is not None else None
         self._budget = Budget(total, spent=sum(map(spent_micros, before)))
-        self._sides: Any = directions(request.objectives)
+        self._sides: Any = directions(request.objectives, request.minimise)
         self._deadline = time.monotonic() + request.timeout_s if request.timeout_s is not None else float("inf")
         self._running: dict[int, _Running] = {}
         self._failures = 0

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, model_validator
 
+from maestro.core.canonical import canonical_bytes
 from maestro.core.errors import BadInput
 from maestro.core.jobs import MEMORY, DataSpec, Priority
 from maestro.core.model import Model, Name
-from maestro.training.search.spaces import Dimension, Space, space
+from maestro.training.search.spaces import Dimension, Space, space_of
 
 
 class StudyRequest(Model):
@@ -19,12 +20,19 @@ class StudyRequest(Model):
     tenant_id: Name = "default"
     experiment: Name | None = Field(default=None, description="MLflow experiment; default: the study's name")
     data: DataSpec
-    space: str = "random_forest"
+    space: str = Field(
+        default="random_forest",
+        description="a built-in space, or with dimensions any kind of model, also a plugged-in one",
+    )
     dimensions: dict[str, Dimension] | None = Field(
         default=None, min_length=1, description="instead of the built-in ranges of the space"
     )
+    params: dict[str, JsonValue] = Field(default={}, description="of the model, beside those that are searched")
     objectives: tuple[str, ...] = Field(
         default=("accuracy",), min_length=1, max_length=3, description="metrics, or `seconds`"
+    )
+    minimise: tuple[str, ...] = Field(
+        default=(), max_length=3, description="objectives of a plugged-in kind of model of which less is better"
     )
     n_trials: int = Field(default=20, ge=1, le=10_000)
     n_jobs: int = Field(default=1, ge=1, le=16, description="trials at once")
@@ -78,6 +86,9 @@ class StudyRequest(Model):
             raise ValueError("cost_weight needs a single objective; make `seconds` an objective instead")
         if len(set(self.objectives)) != len(self.objectives):
             raise ValueError("objectives must differ")
+        for name in self.minimise:
+            if name not in self.objectives:
+                raise ValueError(f"minimise names {name!r}, which is no objective")
         if len(self.objectives) > 1 and self.value_per_point_usd is not None:
             raise ValueError("value_per_point_usd needs a single objective")
         if self.selection_weights is not None and len(self.selection_weights) != len(self.objectives):
@@ -92,17 +103,12 @@ class StudyRequest(Model):
 
     @property
     def search_space(self) -> Space:
-        """The space with the request's own dimensions.
+        """The space with the request's own dimensions and parameters.
 
         Raises:
-            BadInput: the space is unknown.
+            BadInput: the space is unknown, or does not fit to dimensions and parameters.
         """
-        base = space(self.space)
-        return (
-            base
-            if self.dimensions is None
-            else Space(model_type=base.model_type, fixed=base.fixed, dimensions=self.dimensions)
-        )
+        return space_of(self.space, self.dimensions, self.params)
 
     @property
     def storage_name(self) -> str:
@@ -121,6 +127,7 @@ class StudyRequest(Model):
         for field, was, now in (
             ("objectives", ", ".join(earlier.objectives), ", ".join(self.objectives)),
             ("space", earlier.space, self.space),
+            ("params", canonical_bytes(earlier.params).decode(), canonical_bytes(self.params).decode()),
             ("data.feature_service", earlier.data.feature_service, self.data.feature_service),
         ):
             if was != now:

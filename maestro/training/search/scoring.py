@@ -34,13 +34,13 @@ class Best(Model):
     rule: str
 
 
-def directions(objectives: Sequence[str]) -> list[Direction]:
-    """Whether more or less of each objective is better.
+def directions(objectives: Sequence[str], minimise: Sequence[str] = ()) -> list[Direction]:
+    """Whether more or less of each objective is better; less is of those in `minimise`, too.
 
     >>> directions(["accuracy", "seconds"])
     ['maximize', 'minimize']
     """
-    return ["minimize" if name in MINIMISED else "maximize" for name in objectives]
+    return ["minimize" if name in MINIMISED or name in minimise else "maximize" for name in objectives]
 
 
 def reference_seconds(trials: Sequence[TrialInfo], given: float | None) -> tuple[float | None, bool]:
@@ -86,7 +86,7 @@ def best(trials: Sequence[TrialInfo], request: StudyRequest, reference_s: float 
         return None
     if len(request.objectives) > 1:
         table = [list(trial.values or ()) for trial in done]
-        sides = directions(request.objectives)
+        sides = directions(request.objectives, request.minimise)
         taken = select(
             table, sides, request.selection_strategy,
             weights=request.selection_weights, tolerance=request.selection_tolerance,
@@ -97,7 +97,7 @@ def best(trials: Sequence[TrialInfo], request: StudyRequest, reference_s: float 
             number=chosen.number, params=dict(chosen.params), values=dict(zip(request.objectives, chosen.values or (), strict=True)),
             seconds=trained_seconds(chosen), front=members, rule=f"{request.selection_strategy} of {len(members)} on the front",
         )  # fmt: skip
-    sign = -1.0 if directions(request.objectives) == ["minimize"] else 1.0
+    sign = -1.0 if directions(request.objectives, request.minimise) == ["minimize"] else 1.0
 
     def judged(trial: TrialInfo) -> float:
         raw = sign * raw_score(trial, request)

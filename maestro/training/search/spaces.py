@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from maestro.core.errors import BadInput
 from maestro.core.model import Model
+from maestro.training.models import PROGRAMS, known_model_types
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -142,9 +143,47 @@ def space(name: str) -> Space:
         raise BadInput(
             f"search space {name!r} is unknown",
             field="space",
-            remedy=f"choose one of {', '.join(SPACES)}, or give dimensions",
+            remedy=f"choose one of {', '.join(SPACES)}, or with dimensions a kind of model: {', '.join(_kinds())}",
         )
     return SPACES[name]
+
+
+def space_of(name: str, dimensions: dict[str, Dimension] | None, params: dict[str, Any]) -> Space:
+    """The space that a study asks for.
+
+    Args:
+        name: a built-in space, or a kind of model, be it built in or plugged in.
+        dimensions: instead of a built-in space's own; a kind of model has none.
+        params: of the model that are not searched.
+
+    Raises:
+        BadInput: the name is unknown, a kind of model has no dimensions, or a parameter is fixed and searched.
+    """
+    if name in SPACES or name not in _kinds():
+        base = space(name)
+    elif dimensions is None:
+        raise BadInput(
+            f"kind of model {name!r} has no ranges of its own", field="dimensions",
+            remedy='say in dimensions what is searched, such as {"depth": {"kind": "int", "low": 1, "high": 9}}',
+        )  # fmt: skip
+    else:
+        base = Space(model_type=name, dimensions=dimensions)
+    if params.keys() & {"algorithm"} & base.fixed.keys():
+        raise BadInput(
+            f"params.algorithm cannot be given: space {name!r} has its own", field="params.algorithm",
+            remedy=f"search the kind of model {base.model_type!r} with dimensions, or leave it out",
+        )  # fmt: skip
+    searched = dimensions or base.dimensions
+    if both := sorted(params.keys() & searched.keys()):
+        raise BadInput(
+            f"params.{both[0]} is fixed and searched", field=f"params.{both[0]}",
+            remedy="leave it out of params, or give dimensions without it",
+        )  # fmt: skip
+    return Space(model_type=base.model_type, fixed=base.fixed | params, dimensions=searched)
+
+
+def _kinds() -> list[str]:
+    return [name for name in known_model_types() if name not in PROGRAMS]
 
 
 def _points(dimension: IntRange | FloatRange | Choice, points: int) -> list[Any]:

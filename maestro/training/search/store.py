@@ -168,7 +168,7 @@ class StudyStore:
         study = self.get(study_id, by)
         if len(study.request.objectives) > 1:
             return []
-        least = directions(study.request.objectives) == ["minimize"]
+        least = directions(study.request.objectives, study.request.minimise) == ["minimize"]
         points: list[HistoryPoint] = []
         for trial in self._completed(study_id):
             value = (trial.values or (0.0,))[0]
@@ -183,7 +183,9 @@ class StudyStore:
         done = self._completed(study_id)
         if not done:
             return []
-        members = pareto_front([list(trial.values or ()) for trial in done], directions(study.request.objectives))
+        members = pareto_front(
+            [list(trial.values or ()) for trial in done], directions(study.request.objectives, study.request.minimise)
+        )
         return [done[at] for at in members]
 
     def _completed(self, study_id: str) -> list[TrialRecord]:

@@ -17,6 +17,7 @@ from maestro.clients.mlflow import Tracking
 from maestro.clients.optuna import Studies
 from maestro.core.errors import BadInput, Conflict
 from maestro.core.seams import Progress
+from maestro.training.models import MODEL_TYPES, model_type
 from maestro.training.naming import experiment_name
 from maestro.training.pipeline.preprocess import Prepared
 from maestro.training.search.limits import Limits, limits_in
@@ -25,7 +26,7 @@ from maestro.training.search.recorder import Recorder, Told
 from maestro.training.search.report import study_page
 from maestro.training.search.request import StudyRequest
 from maestro.training.search.result import ID, REFERENCE, REQUEST, RUN, StudyResult, result_from
-from maestro.training.search.scoring import STARTUP, directions
+from maestro.training.search.scoring import MINIMISED, STARTUP, directions
 from maestro.training.search.trials import Setting, Submission, Trials, runner_of, trials_of
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class StudyRunner:
             Unreachable: the storage or MLflow does not answer.
         """
         request = self.request
+        _check_objectives(request)
         runner = self.processes or runner_of(request.backend)
         study = self._open()
         limits = unknown = Limits.of(request, runner.grace_s)
@@ -116,7 +118,7 @@ class StudyRunner:
         request = self.request
         return self.studies.open(
             request.storage_name,
-            directions(request.objectives),
+            directions(request.objectives, request.minimise),
             self._sampler(request.seed),
             adapter.pruner(request.pruner, steps=request.folds),
         )
@@ -175,6 +177,19 @@ class StudyRunner:
             self.tracking.end_run(parent, "FINISHED")
         self.progress.update(1.0, f"{result.complete} trials completed, {result.pruned} pruned")
         return result
+
+
+def _check_objectives(request: StudyRequest) -> None:
+    """Refuse an objective of a plugged-in kind of model whose better side nobody has named."""
+    name = request.search_space.model_type
+    if name in MODEL_TYPES:
+        return
+    rising = model_type(name).higher_is_better
+    if unknown := [each for each in request.objectives if each not in {*rising, *MINIMISED, *request.minimise}]:
+        raise BadInput(
+            f"objectives: kind of model {name!r} does not say that more {unknown[0]!r} is better", field="objectives",
+            remedy=f"name it in minimise, too, if less is better; or choose from {', '.join(sorted({*rising, 'seconds'}))}",
+        )  # fmt: skip
 
 
 def _seed_after(seed: int, trials: int) -> int:

@@ -27,11 +27,9 @@ from maestro.core.errors import BadInput, NotFound, Unreachable
 from maestro.core.jobs import DataSpec
 from maestro.core.seams import NoProgress, Progress
 from maestro.training.pipeline.preprocess import Prepared
-from maestro.training.search.limits import LIMITS
 from maestro.training.search.processes import TrialProcesses
 from maestro.training.search.request import StudyRequest
 from maestro.training.search.result import result_of
-from maestro.training.search.scoring import trial_micros
 from maestro.training.search.spaces import FloatRange, IntRange
 from maestro.training.search.study import StudyRunner as Runner
 
@@ -230,22 +228,6 @@ def test_a_lost_trial_is_booked_at_its_worst(studies: Studies, prepared: Prepare
     assert result.cost_usd_micros <= 80
 
 
-def test_a_lost_trial_is_booked_by_the_limit_that_it_was_started_with(studies: Studies, prepared: Prepared) -> None:
-    """Also when the study was resumed since by another limit, while the trial still ran."""
-    request = request_of(n_trials=1, trial_timeout_s=9.0, pruner="none")
-    StudyRunner(studies, request, prepared, None, NoProgress()).run()
-    trials = studies.load("s").get_trials()
-    assert trials[0].user_attrs[LIMITS] == {"timeout_s": 9.0, "grace_s": 1.0, "cores": 1.0}
-    running, _ = studies.ask(studies.load("s"), request.search_space.suggest, attributes=trials[0].user_attrs)
-    shorter = request.model_copy(update={"n_trials": 3, "trial_timeout_s": 2.0})
-    StudyRunner(studies, shorter, prepared, None, NoProgress()).run()
-    running.set_user_attr(OWNER, f"{socket.gethostname()}:999999:1")
-    StudyRunner(studies, shorter, prepared, None, NoProgress()).run()
-    lost = result_of(studies, "s")[2][1]
-    assert (lost.state, lost.attributes["cost_usd_micros"]) == ("fail", trial_micros(10.0))
-    assert studies.load("s").get_trials()[-1].user_attrs[LIMITS]["timeout_s"] == 2.0, "tried again, by the new limit"
-
-
 def test_a_search_ends_when_the_next_trial_is_not_worth_its_cost(studies: Studies, prepared: Prepared) -> None:
     cheap = request_of(
         n_trials=40, value_per_point_usd=1e-6, pruner="none", folds=2, dimensions={"max_depth": IntRange(low=1, high=2)}
@@ -357,44 +339,6 @@ def test_a_killed_search_loses_no_finished_trial(tmp_path: Path) -> None:
     assert studies.recover(study) == 1
     states = [trial.state for trial in studies.trials(study)]
     assert states == ["complete"] * 5 + ["fail", "waiting"]
-
-
-def test_searches_of_one_study_do_together_what_was_asked_for(studies: Studies, prepared: Prepared) -> None:
-    theirs = Studies(studies.url)
-
-    class Meanwhile(NoProgress):
-        """Another search of the same study ends one trial and runs a second when the first has ended."""
-
-        def update(self, fraction: float, message: str) -> None:
-            if message.startswith("trial 0"):
-                study = theirs.load("s")
-                for _ in range(2):
-                    trial, _ = theirs.ask(study, request.search_space.suggest, at_most=5)
-                theirs.tell(study, trial, "complete", [0.5], {"seconds": 0.1})
-
-    request = request_of(n_trials=5, pruner="none", sampler="random")
-    result = StudyRunner(studies, request, prepared, None, Meanwhile()).run()
-    assert result.stopped == "the trials that are left are run by another process"
-    states = [trial.state for trial in result_of(studies, "s")[2]]
-    assert sorted(states) == ["complete"] * 4 + ["running"]
-
-
-def test_a_search_makes_up_for_another_that_died_meanwhile(studies: Studies, prepared: Prepared) -> None:
-    class Meanwhile(NoProgress):
-        """Another search takes a trial when the first has ended, and dies."""
-
-        def update(self, fraction: float, message: str) -> None:
-            if message.startswith("trial 0"):
-                lost, _ = studies.ask(studies.load("s"), request.search_space.suggest)
-                lost.set_user_attr(OWNER, f"{socket.gethostname()}:999999:1")
-
-    request = request_of(n_trials=3, pruner="none", sampler="random")
-    StudyRunner(studies, request, prepared, None, Meanwhile()).run()
-    trials = result_of(studies, "s")[2]
-    assert [trial.state for trial in trials].count("complete") == 3
-    (lost,) = [trial for trial in trials if trial.state == "fail"]
-    assert lost.attributes["cost_usd_micros"] > 0
-    assert [trial.params for trial in trials].count(lost.params) == 2, "its parameters are tried again"
 
 
 def test_mistakes_are_named(studies: Studies, prepared: Prepared, tmp_path: Path) -> None:

@@ -19,6 +19,13 @@ METRIC = "/apis/custom.metrics.k8s.io/v1beta1/namespaces/ml-serving/pods/*/maest
 SERVER = Ref("apps/v1", "Deployment", "mlflow-model-server", "ml-serving")
 
 
+def measured() -> list[str]:
+    """Each pod's requests a second that are not nothing; none while the adapter does not know the metric yet."""
+    said = kubectl("get", "--raw", METRIC, check=False)
+    found = json.loads(said) if said.startswith("{") else {"items": []}
+    return [one["value"] for one in found["items"] if one["value"] != "0"]
+
+
 @pytest.fixture
 def eager(installed: Installation) -> Iterator[None]:
     """The same autoscaler with a target that the node can reach: 25 requests a second a pod."""
@@ -42,15 +49,7 @@ def test_more_requests_a_second_bring_more_pods(node: Cluster, installed: Instal
     url = service_address(node, "ml-serving", "mlflow-model-server")
     began = time.monotonic()
     with Callers(url, "sample", rate=120, connections=6, fresh=True) as callers:
-        values = until(
-            lambda: [
-                one["value"]
-                for one in json.loads(kubectl("get", "--raw", METRIC, check=False) or "{}").get("items", [])
-                if one["value"] != "0"
-            ],
-            "no metric",
-            240,
-        )
+        values = until(measured, "no metric", 240)
         first = time.monotonic() - began
         until(lambda: node.get(SERVER)["status"].get("readyReplicas", 0) >= 2, "it does not scale", 240)
         second = time.monotonic() - began

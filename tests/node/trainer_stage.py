@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -95,12 +96,18 @@ def trainer_stage(cluster: Cluster, folder: Path) -> Iterator[None]:
     try:
         for part, (_, namespace, deployment, _) in PARTS.items():
             kubectl("apply", "--server-side", "--force-conflicts", "-k", str(folder / part))
-            kubectl("rollout", "status", "-n", namespace, f"deploy/{deployment}", "--timeout=110s")
+            # its certificates reach the pod when the kubelet next looks at it, up to two minutes after they are made
+            until(partial(_is_ready, namespace, deployment), f"{deployment} is not ready", 240)
         until(lambda: "TrainJob" in cluster.kinds(TRAINER, fresh=True), "no kind TrainJob", 30)
         yield
     finally:
         for part in reversed(PARTS):
             kubectl("delete", "-k", str(folder / part), "--ignore-not-found", "--timeout=60s", check=False)
+
+
+def _is_ready(namespace: str, deployment: str) -> bool:
+    ready = kubectl("get", "deploy", "-n", namespace, deployment, "-o", "jsonpath={.status.readyReplicas}")
+    return ready == "1"
 
 
 def _image(reference: str, program: str, context: Path) -> None:

@@ -55,10 +55,10 @@ def run(stage: Stage) -> Outcome:
         )
     measured = (predictions or {}).get("measured") or {}
     return Outcome(
-        f"SLA {sla['verdict']}: {sla['requests']:,} answers, error rate {sla['error_rate'] or 0:.2%}, p95 {_bound(sla['p95'])}, "
+        f"SLA {sla['verdict']}{_breached(sla)}: {sla['requests']:,} answers, error rate {sla['error_rate'] or 0:.2%}, p95 {_bound(sla['p95'])}, "
         f"p99 {_bound(sla['p99'])}; bill {_usd(cost['bill_usd_micros'])}, {cost['idle_share']:.0%} of it idle, parts add up"
         + (
-            f"; {_usd(measured['usd_micros_per_million'])} per 1M predictions at {measured['load_per_s']:.0f}/s"
+            f"; {_usd(measured['usd_micros_per_million'])} per 1M predictions at {_rate(measured['load_per_s'])}/s"
             if measured.get("usd_micros_per_million")
             else ""
         ),
@@ -74,6 +74,16 @@ def _adds_up(cost: dict[str, Any]) -> bool:
     bill = cost["bill_usd_micros"]
     sums = [sum(group["bill_usd_micros"] for group in cost[name]) for name in ("by_kind", "by_subject", "by_tenant")]
     return cost["used_usd_micros"] + cost["idle_usd_micros"] == bill and all(total == bill for total in sums)
+
+
+def _breached(sla: dict[str, Any]) -> str:
+    """Which objectives, in brackets."""
+    names = ", ".join(each["name"] for each in sla["objectives"] if each["verdict"] == "breached")
+    return f" ({names})" if names else ""
+
+
+def _rate(per_s: float) -> str:
+    return f"{per_s:.0f}" if per_s >= 10 else f"{per_s:.2g}"
 
 
 def _usd(micros: int) -> str:

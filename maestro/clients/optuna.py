@@ -59,6 +59,14 @@ class Studies:
         self._owner = f"{lease}@{owner()}" if lease else owner()
         self._lease = lease
         self._storage: Any = None
+        self._engine: Any = None
+
+    def close(self) -> None:
+        """Give up the connections to the storage; what is asked for afterwards opens it anew."""
+        if self._storage is not None:
+            self._storage.remove_session()
+            self._engine.dispose()
+            self._storage = self._engine = None
 
     @property
     def storage(self) -> Any:
@@ -76,7 +84,8 @@ class Studies:
                 database = RDBStorage(self.url, engine_kwargs=options)
                 if self.url.startswith("sqlite"):
                     _quicken(database.engine)
-                self._storage = OwnTrials(get_storage(database), {OWNER: self._owner}, Places(database.engine))
+                self._engine = database.engine
+                self._storage = OwnTrials(get_storage(database), {OWNER: self._owner}, Places(self._engine))
         return self._storage
 
     def open(self, name: str, directions: Sequence[str], sampler: BaseSampler, pruner: BasePruner) -> Study:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from functools import cached_property
 
 from maestro.clients.database import Database
@@ -145,7 +146,8 @@ class Training:
         study = self.studies.get(study_id, by)
         if not study.trials:
             raise NotFound(f"study {study_id!r} has no trial yet", field="study_id", remedy="wait for its first trial")
-        return page_of_study(Studies(storage_url(self.home)), study.request.storage_name)
+        with closing(Studies(storage_url(self.home))) as studies:
+            return page_of_study(studies, study.request.storage_name)
 
     def worker(self, *, environment: Mapping[str, str] | None = None, name: str | None = None) -> Worker:
         """A worker for every backend that this process can run."""

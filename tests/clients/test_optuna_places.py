@@ -88,8 +88,8 @@ def test_processes_that_ask_at_once_share_the_places_and_a_dead_one_s_are_given_
         for process in asking:
             process.kill()
             process.communicate()
-        studies.storage.remove_session()
     assert sum(trial.state == "running" for trial in studies.trials(study)) == PLACES
+    studies.close()
 
 
 def test_a_lock_that_is_never_free_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

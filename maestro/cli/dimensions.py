@@ -41,6 +41,6 @@ def dimensions_of(texts: Sequence[str] | None) -> dict[str, dict[str, Any]] | No
 def _value(text: str) -> Any:
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
     return value if isinstance(value, int | float) and not isinstance(value, bool) else text

@@ -270,7 +270,7 @@ def params_of(texts: list[str]) -> dict[str, Any]:
             raise BadInput(f"--param {text!r} cannot be read", field="--param", remedy="write name=value")
         try:
             found[name] = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             found[name] = value
     return found
 

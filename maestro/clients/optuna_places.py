@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -45,7 +46,7 @@ class Places:
 
         Raises:
             Full: none is left.
-            Unreachable: the lock was not free in half a minute.
+            Unreachable: the lock was not free in half a minute, or cannot be taken at all.
         """
         from sqlalchemy import text
 
@@ -69,17 +70,40 @@ class Places:
         if not file or file == ":memory:":
             yield
             return
-        until = time.monotonic() + _PATIENCE_S
-        with open(f"{file}.lock", "a") as lock:
-            while True:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > until:
-                        raise Unreachable(
-                            f"another process has held {file}.lock for {_PATIENCE_S:g} s",
-                            remedy="end it, or let it go on", component="optuna",
-                        ) from None  # fmt: skip
-                    time.sleep(0.005)
+        lock = _opened(f"{file}.lock")
+        try:
+            _take(lock, f"{file}.lock")
             yield
+        finally:
+            os.close(lock)
+
+
+def _opened(path: str) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise _no_lock(path, error) from error
+
+
+def _take(lock: int, path: str) -> None:
+    until = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > until:
+                raise Unreachable(
+                    f"another process has held {path} for {_PATIENCE_S:g} s",
+                    remedy="end it, or let it go on", component="optuna",
+                ) from None  # fmt: skip
+            time.sleep(0.005)
+        except OSError as error:
+            raise _no_lock(path, error) from error
+
+
+def _no_lock(path: str, error: OSError) -> Unreachable:
+    return Unreachable(
+        f"the study storage cannot be locked: {path}: {error.strerror}",
+        remedy="let this user write there, on a disk that knows locks", component="optuna",
+    )  # fmt: skip

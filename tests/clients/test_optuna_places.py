@@ -92,7 +92,7 @@ def test_processes_that_ask_at_once_share_the_places_and_a_dead_one_s_are_given_
     studies.close()
 
 
-def test_a_lock_that_is_never_free_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_that_is_never_free_or_cannot_be_taken_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(optuna_places, "_PATIENCE_S", 0.05)
     studies = Studies(f"sqlite:///{tmp_path}/s.db")
     study = studies.open("s", ["maximize"], optuna_samplers.sampler("random", seed=0), adapter.pruner("none", steps=1))
@@ -101,4 +101,9 @@ def test_a_lock_that_is_never_free_is_told(tmp_path: Path, monkeypatch: pytest.M
         with pytest.raises(Unreachable, match="another process has held"):
             studies.ask(study, lambda t: {"x": t.suggest_float("x", 0, 1)}, at_most=3)
     assert studies.trials(study) == []
+    (tmp_path / "s.db.lock").unlink()
+    (tmp_path / "s.db.lock").mkdir()
+    with pytest.raises(Unreachable, match=r"cannot be locked: .*s\.db\.lock"):
+        studies.ask(study, lambda t: {"x": t.suggest_float("x", 0, 1)}, at_most=3)
+    (tmp_path / "s.db.lock").rmdir()
     studies.ask(study, lambda t: {"x": t.suggest_float("x", 0, 1)}, at_most=3)

@@ -123,6 +123,10 @@ def test_several_objectives_take_one_from_the_front() -> None:
         ({"selection_weights": (0.0,)}, "all 0"),
         ({"cost_reference_s": float("inf")}, "less than or equal to"),
         ({"dimensions": {"x": {"kind": "float", "low": 0, "high": float("inf")}}}, "too far apart"),
+        ({"dimensions": {"x": {"kind": "int", "low": 1, "high": 2**53}}}, "whole numbers are exact"),
+        ({"dimensions": {"x": {"kind": "int", "low": -(2**53), "high": 1}}}, "whole numbers are exact"),
+        ({"params": {"x": float("nan")}}, "not canonical JSON"),
+        ({"params": {"x": [2**53 + 1]}}, "not canonical JSON"),
     ],
 )
 def test_a_wrong_request_says_what_is_wrong(fields: dict[str, object], words: str) -> None:

@@ -67,6 +67,8 @@ def test_a_plugged_in_kind_of_model_is_searched_by_what_the_user_gives(capsys: p
         (["--space", "command", "--dimension", "a=int:1:2"], ("'command' is unknown", "space")),
         (["--space", "broken", "--dimension", "a=int:1:2"], ("'broken'", "cannot be loaded", "no_such_module")),
         ([*NEIGHBOURS, "--param", "neighbours=3"], ("fixed and searched", "params.neighbours")),
+        ([*NEIGHBOURS, "--param", "weights=NaN"], ("params", "not canonical JSON")),
+        (["--space", "nearest", "--dimension", "neighbours=int:1:9e99"], ("dimensions.neighbours",)),
         (["--param", "algorithm=xgboost"], ("params.algorithm", "'classifier'")),
         (["--space", "nearest", "--dimension", "neighbours=1:3"], ("--dimension", "name=int:LOW:HIGH")),
         (["--space", "nearest", "--dimension", "neighbours=int:1:x"], ("dimensions.neighbours",)),

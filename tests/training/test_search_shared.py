@@ -51,6 +51,25 @@ def test_searches_of_one_study_do_together_what_was_asked_for(studies: Studies, 
     assert sorted(states) == ["complete"] * 4 + ["running"]
 
 
+def test_a_search_whose_last_trials_others_have_ended_is_done(studies: Studies, prepared: Prepared) -> None:
+    theirs = Studies(studies.url)
+
+    class Meanwhile(NoProgress):
+        """Another search of the same study ends the other two trials when the first has ended."""
+
+        def update(self, fraction: float, message: str) -> None:
+            if message.startswith("trial 0"):
+                study = theirs.load("s")
+                for _ in range(2):
+                    trial, _ = theirs.ask(study, request.search_space.suggest, at_most=3)
+                    theirs.tell(study, trial, "complete", [0.5], {"seconds": 0.1})
+
+    request = request_of(n_trials=3, pruner="none", sampler="random")
+    result = StudyRunner(studies, request, prepared, None, Meanwhile()).run()
+    assert result.stopped is None
+    assert (result.trials, result.complete) == (3, 3)
+
+
 def test_a_search_makes_up_for_another_that_died_meanwhile(studies: Studies, prepared: Prepared) -> None:
     class Meanwhile(NoProgress):
         """Another search takes a trial when the first has ended, and dies."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from maestro.clients.optuna import Studies, TrialInfo
@@ -93,7 +93,9 @@ class Search:
         if not pool.outlives:
             return
         for trial in found:
-            limits = limits_in(trial.user_attrs, self._unknown)
+            begun = limits_in(trial.user_attrs, self._unknown)
+            # begun by another runner, perhaps; it is this one that bills it
+            limits = replace(begun, grace_s=max(begun.grace_s, pool.grace_s))
             self._running[trial.number] = _Running(trial, limits)
             if self._budget.reserve(trial.number, limits.worst_micros):
                 self.left -= 1
@@ -150,7 +152,8 @@ class Search:
         except Full:
             if self._given_back(pool):
                 return True
-            if not self._running:
+            # else others have ended them: the study is done
+            if not self._running and any(each.state == "running" for each in self._studies.trials(self._study)):
                 self.stopped = "the trials that are left are run by another process"
             return False
         if not self._budget.reserve(trial.number, self._worst):

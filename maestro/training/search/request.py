@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
 
 from maestro.core.canonical import canonical_bytes
 from maestro.core.errors import BadInput
@@ -79,6 +79,12 @@ class StudyRequest(Model):
         description="share of its range that `lexicographic` gives up in an objective for the next",
     )
     priority: Priority = Priority.NORMAL
+
+    @field_validator("params")
+    @classmethod
+    def _are_exact(cls, params: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        canonical_bytes(params)  # by which they are compared when the study is resumed
+        return params
 
     @model_validator(mode="after")
     def _fits_together(self) -> StudyRequest:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _WIDEST = 1e300
 """Beyond it a range cannot be divided."""
+_EXACT = 2**53 - 1
+"""Up to which JSON, and the numbers that samplers reckon with, hold whole numbers exactly."""
 
 _R = TypeVar("_R", "IntRange", "FloatRange")
 
@@ -40,6 +42,8 @@ class IntRange(Model):
 
     @model_validator(mode="after")
     def _is_ordered(self) -> IntRange:
+        if max(-self.low, self.high) > _EXACT:
+            raise ValueError("low and high are beyond 2**53 - 1, up to which whole numbers are exact")
         return _ordered(self)
 
 

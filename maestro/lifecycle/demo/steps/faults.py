@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from maestro.clients.kubernetes.kubectl import Kubectl
 from maestro.core.errors import Unreachable
 from maestro.lifecycle.demo.jobs import request, submit, wait_ended, wait_version
 from maestro.lifecycle.demo.outcome import Outcome
@@ -15,6 +16,7 @@ from maestro.lifecycle.demo.stage import Stage
 
 _JOB = request("again", "visits_v1", {"algorithm": "gradient_boosting", "n_estimators": 50})
 _TIMEOUT_S = 150.0
+_READY = '{range .items[*]}{.metadata.uid}={.status.conditions[?(@.type=="Ready")].status}{"\\n"}{end}'
 
 
 def run(stage: Stage) -> Outcome:
@@ -28,11 +30,11 @@ def run(stage: Stage) -> Outcome:
     with calling(stage) as traffic:
         rollout_id = start(stage, version)
         _until_weight(stage, rollout_id, 10.0)
-        database_s = _killed(stage, PLATFORM, "app.kubernetes.io/name=postgresql", "statefulset/postgresql")
+        database_s = _killed(stage, PLATFORM, "app.kubernetes.io/name=postgresql")
         without_database = traffic.tally.failed
         _until_weight(stage, rollout_id, 50.0)
         known = traffic.tally.failed
-        server_s = _killed(stage, SERVING, "app.kubernetes.io/name=model-router", "deployment/model-router")
+        server_s = _killed(stage, SERVING, "app.kubernetes.io/name=model-router")
         rollout = follow(stage, rollout_id, _TIMEOUT_S)
         unanswered = traffic.tally.failed - known
     audit = stage.api("reviewer").get("/audit/verify")
@@ -82,10 +84,22 @@ def _until_weight(stage: Stage, rollout_id: str, weight: float) -> None:
     stage.wait_for(f"{weight:g} % of the traffic", there, _TIMEOUT_S, 0.5)
 
 
-def _killed(stage: Stage, namespace: str, label: str, workload: str) -> float:
-    """Kill a workload's pods without grace; the seconds until it is ready again."""
-    place = in_cluster(stage.place)
+def _killed(stage: Stage, namespace: str, label: str) -> float:
+    """Kill the pods of a label without grace; the seconds until as many others are ready."""
+    kubectl = in_cluster(stage.place).kubectl
+    killed = set(_pods(kubectl, namespace, label))
     began = time.monotonic()
-    place.kubectl.run("delete", "pod", "-n", namespace, "-l", label, "--grace-period=0", "--force")
-    place.ready(namespace, workload)
+    kubectl.run("delete", "pod", "-n", namespace, "-l", label, "--grace-period=0", "--force")
+
+    def replaced() -> bool | None:
+        ready = {uid for uid, is_ready in _pods(kubectl, namespace, label).items() if is_ready}
+        return True if len(ready - killed) >= len(killed) else None
+
+    stage.wait_for(f"a pod in place of the killed one ({label})", replaced, _TIMEOUT_S)
     return time.monotonic() - began
+
+
+def _pods(kubectl: Kubectl, namespace: str, label: str) -> dict[str, bool]:
+    """Whether each pod is ready, by its uid."""
+    rows = kubectl.run("get", "pod", "-n", namespace, "-l", label, "-o", f"jsonpath={_READY}").splitlines()
+    return {uid: ready == "True" for uid, _, ready in (row.partition("=") for row in rows)}
